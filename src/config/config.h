@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A configuration, read whole or refused whole: files to a tree that knows its lines, the tree to typed
+ * options, the options to a checked topology. Nothing but the files, `${file:}` and plugin modules is
+ * opened. All errors are found, not only the first. */
+#ifndef TR_CONFIG_CONFIG_H
+#define TR_CONFIG_CONFIG_H
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "plugin/plugin.h"
+
+enum tr_when_full { TR_BLOCK, TR_DROP_NEWEST, TR_DROP_OLDEST };
+
+/* What every sink has (OPTIONS.md, "Every sink"); defaults are filled in. */
+struct tr_sink_cfg {
+	bool required;
+	int64_t buffer_type; /* enum tr_buffer_type */
+	int64_t buffer_max_size;
+	int64_t when_full; /* enum tr_when_full */
+	int64_t batch_max_bytes, batch_max_events, batch_max_wait_ns;
+	int64_t retry_initial_ns, retry_max_ns, retry_attempts;
+	tr_str dead_letter; /* the directory; empty: off */
+};
+enum tr_buffer_type { TR_BUFFER_MEMORY, TR_BUFFER_DISK };
+
+/* What every source has. */
+struct tr_source_cfg {
+	struct tr_map labels;
+};
+
+struct tr_component {
+	const char *id;
+	enum tr_kind kind;
+	const struct tr_plugin *plugin;
+	void *cfg; /* plugin->cfg_size bytes */
+	union {
+		struct tr_source_cfg source;
+		struct tr_sink_cfg sink;
+	};
+	size_t ninputs;
+	size_t *inputs; /* indexes into tr_config.components, each once, ascending */
+	bool reachable; /* false: no sink can be reached from it; it isn't started */
+};
+
+struct tr_config {
+	tr_str data_dir;
+	int64_t memory_limit;
+	int64_t threads; /* 0: auto */
+	int64_t shutdown_timeout_ns;
+	struct tr_map labels;
+	tr_str timezone;
+	int64_t log_level, log_format; /* enum tr_log_level, enum tr_log_format */
+	tr_str api_listen;             /* empty: off */
+	size_t ncomponents;
+	struct tr_component *components; /* sources, then transforms in an order in which inputs come first,
+					  * then sinks */
+	struct tr_config_tree *tree; /* the text it came from, for tr_config_print */
+};
+
+struct tr_diag; /* errors and warnings with their places, in the order of file, line and column */
+
+/* Reads files and directories (n 0: the installed tailrace.yaml). NULL when anything is wrong: diag says
+ * what. The result is immutable. */
+struct tr_config *tr_config_load(const char *const *paths, size_t n, struct tr_diag *diag);
+void tr_config_free(struct tr_config **c);
+/* The effective configuration as YAML, defaults filled in, secrets masked. */
+void tr_config_print(const struct tr_config *c, FILE *out);
+
+struct tr_diag *tr_diag_new(void);
+void tr_diag_free(struct tr_diag **d);
+size_t tr_diag_errors(const struct tr_diag *d);
+/* "FILE:LINE:COL: message" a line; warnings as "FILE:LINE:COL: warning: message". */
+void tr_diag_print(const struct tr_diag *d, FILE *out);
+
+/* Finds the module of a type and loads it, once. NULL with an error that names the nearest type when
+ * there is none, or that says why it can't be loaded. */
+const struct tr_plugin *tr_plugin_find(enum tr_kind kind, tr_str type, struct tr_err *e);
+/* Every plugin in the plugin path, sorted by kind and name; loads them all. */
+int tr_plugin_list(const struct tr_plugin ***list, size_t *n, struct tr_err *e);
+
+#endif

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* All that a plugin includes. A plugin is a module that exports one `const struct tr_plugin
+ * tailrace_plugin`: a static description with one table of options and the functions of its kind. The
+ * interface is unstable until 1.0: TR_PLUGIN_ABI changes with every change of layout or contract, and a
+ * module made for another one is refused.
+ *
+ * Threads: open and close are called by the main thread; everything else by pool workers, never twice
+ * at the same time for one component (a stateless transform excepted). Nothing that a worker calls may
+ * block or sleep: slow calls go through tr_host_io().
+ *
+ * Ownership: the descriptor is static. `cfg` belongs to the host and is immutable from open to close. A
+ * successful open is followed by exactly one close. */
+#ifndef TR_PLUGIN_PLUGIN_H
+#define TR_PLUGIN_PLUGIN_H
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "plugin/batch.h"
+#include "plugin/encode.h"
+#include "plugin/regex.h"
+#include "plugin/template.h"
+
+#define TR_PLUGIN_ABI 1u
+
+/* ---- options ---- */
+
+enum tr_opt_type {   /* ctype of a single value */
+	TR_OPT_BOOL,     /* bool */
+	TR_OPT_INT,      /* int64_t */
+	TR_OPT_SIZE,     /* int64_t, bytes */
+	TR_OPT_DURATION, /* int64_t, ns */
+	TR_OPT_ENUM,     /* int64_t: the value of its word */
+	TR_OPT_TEXT,     /* tr_str, with a NUL after it */
+	TR_OPT_NAME,     /* tr_str: a label's or field's name; "" where min is 0 */
+	TR_OPT_PATH,     /* tr_str: absolute */
+	TR_OPT_REGEX,    /* struct tr_regex *, NULL when absent */
+	TR_OPT_TEMPLATE, /* struct tr_template *, NULL when absent */
+	TR_OPT_TABLE     /* the options of another table, at this offset; name is "" or a prefix "tls." */
+};
+
+enum tr_opt_shape {
+	TR_ONE,
+	TR_LIST, /* struct tr_list; a single scalar is a list of one */
+	TR_MAP   /* struct tr_map: name → value of the type */
+};
+
+struct tr_word {
+	const char *word;
+	int64_t value;
+};
+
+union tr_value {
+	bool b;
+	int64_t i;
+	tr_str s;
+	struct tr_regex *re;
+	struct tr_template *tpl;
+};
+
+struct tr_list {
+	size_t n;
+	union tr_value *v;
+};
+
+struct tr_map_item {
+	tr_str key; /* with a NUL after it */
+	union tr_value v;
+};
+
+struct tr_map {
+	size_t n;
+	struct tr_map_item *v; /* in the order of the configuration */
+};
+
+struct tr_opt {
+	const char *name; /* "max_line_bytes", "multiline.start": a dot is a nested map */
+	enum tr_opt_type type;
+	enum tr_opt_shape shape;
+	size_t at;        /* TR_AT(struct cfg, field, ctype) */
+	bool required;
+	bool secret;      /* masked wherever a configuration is shown */
+	const char *dflt; /* parsed as user input is (a list or map: YAML's flow form); NULL: zeroed */
+	const char *dflt_doc; /* how the default is shown where `dflt` can't say it; else NULL */
+	int64_t min, max; /* inclusive; of numbers the value, of texts the length, of lists the count; max
+			   * 0: no bound */
+	const struct tr_word *words; /* ENUM: the choices; numbers: further words ("off", "auto"); the
+				      * last has a NULL word */
+	const char *doc;  /* one sentence or two: the effect */
+	const struct tr_opt *table; /* TR_OPT_TABLE */
+};
+
+/* The offset of a field; a field of another type breaks the build. */
+#define TR_AT(T, f, ct) (offsetof(T, f) + 0 * sizeof((ct *)0 == &((T *)0)->f))
+
+/* Framing options that every source of records has (OPTIONS.md, source file): a table to include. */
+struct tr_framing_cfg {
+	int64_t max_line_bytes;
+	tr_str delimiter;
+	int64_t flush_timeout_ns;
+	struct tr_regex *multiline_start, *multiline_continue;
+	int64_t multiline_max_lines, multiline_flush_timeout_ns;
+	int64_t encoding; /* enum tr_charset */
+};
+enum tr_charset { TR_UTF8, TR_UTF16LE, TR_UTF16BE };
+extern const struct tr_opt tr_framing_opts[];
+
+/* Where check() says what is wrong with options that parsed one by one. opt is the option's name: its
+ * place in the file is found and put before the message. */
+struct tr_check;
+void tr_check_fail(struct tr_check *c, const char *opt, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void tr_check_warn(struct tr_check *c, const char *opt, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* What the rest of the configuration says, for checks: */
+int64_t tr_check_memory_limit(const struct tr_check *c);
+
+/* tr_framing_cfg's rules (exactly one of start and continue, …). */
+void tr_framing_check(const struct tr_framing_cfg *cfg, struct tr_check *c);
+
+/* ---- the host ---- */
+
+/* One component's side of the engine. All tr_host_ functions may be called from any thread unless they
+ * say otherwise. */
+struct tr_host;
+
+const char *tr_host_id(const struct tr_host *h);       /* the component's name in the configuration */
+const char *tr_host_data_dir(const struct tr_host *h); /* exists, is ours alone, is locked */
+/* -1 local, else as the name says: the global `timezone`. */
+tr_str tr_host_timezone(const struct tr_host *h);
+bool tr_host_once(const struct tr_host *h); /* run --once: read what is there and end */
+/* True for files of our own (state, spool, dead letters, file sinks, log): sources never read them.
+ * tr_host_own() adds one; a path ending in '/' stands for all below it. */
+bool tr_host_is_own(struct tr_host *h, const char *path);
+int tr_host_own(struct tr_host *h, const char *path);
+
+/* Makes the component's task runnable: now, or at a monotonic time (the earliest asked for counts). */
+void tr_host_wake(struct tr_host *h);
+void tr_host_wake_at(struct tr_host *h, int64_t mono_ns);
+/* Runs fn on one of the two io threads, for calls that can hang; then done (may be NULL) on a worker as
+ * part of the component's task: never at the same time as its other functions. 0 or -ENOMEM. */
+int tr_host_io(struct tr_host *h, void (*fn)(void *arg), void (*done)(void *arg), void *arg);
+/* Runs fn on the loop's thread, where uv calls are allowed. */
+struct uv_loop_s *tr_host_loop(struct tr_host *h);
+int tr_host_post(struct tr_host *h, void (*fn)(void *arg), void *arg);
+
+/* Metrics of a component beyond those that the engine counts. The handle lives as long as the
+ * component. name: "tailrace_…"; label/value: one more label, or NULL. The same name must come with the
+ * same help and type everywhere. */
+enum tr_metric_type { TR_COUNTER, TR_GAUGE };
+typedef _Atomic int64_t tr_metric;
+tr_metric *tr_host_metric(struct tr_host *h, const char *name, const char *help,
+			  enum tr_metric_type type, const char *label, const char *value);
+static inline void tr_metric_add(tr_metric *m, int64_t n)
+{
+	atomic_fetch_add_explicit(m, n, memory_order_relaxed);
+}
+static inline void tr_metric_set(tr_metric *m, int64_t v)
+{
+	atomic_store_explicit(m, v, memory_order_relaxed);
+}
+/* Counts tailrace_component_errors_total{kind}. kind: a literal of a few. */
+void tr_host_error(struct tr_host *h, const char *kind, uint64_t n);
+
+/* ---- sources ---- */
+
+enum tr_run {
+	TR_AGAIN, /* there is more to do: run me again after the others */
+	TR_IDLE,  /* nothing to do until woken */
+	TR_EOF    /* ended for good: nothing will come any more */
+};
+
+/* A line of acknowledgements: ranges of one file, partition or cursor in their order. advance() is
+ * called with each range once it and all before it are accounted for, in order, by one thread at a
+ * time (any thread; it must not block); the range is freed after it. */
+struct tr_ack_line {
+	void (*advance)(struct tr_ack_line *line, void *range);
+	struct tr_ack_queue *q; /* the engine's */
+};
+int tr_ack_line_init(struct tr_ack_line *line, void (*advance)(struct tr_ack_line *, void *));
+/* True when nothing is outstanding. */
+bool tr_ack_line_idle(const struct tr_ack_line *line);
+/* Frees it when nothing is outstanding, else as soon as that is so, without calling advance again. */
+void tr_ack_line_free(struct tr_ack_line *line);
+
+/* What run() writes events into. Rows are slices of the writer's buffers.
+ *
+ *   p = tr_writer_buffer(w, want, &room)   memory to read into, or NULL: none now, return TR_IDLE (the
+ *                                          source is woken when there is)
+ *   tr_writer_fill(w, n)                   n bytes of it were read: they stay pinned by the rows
+ *   tr_writer_segment(w, line, base)       rows of this file or connection follow
+ *   tr_writer_set(w, col, cell)            a declared column's value for the segment (TR_SEGMENT), or for
+ *                                          the row added last (TR_ROW)
+ *   tr_writer_row(w, msg, offset)          an event; msg lies in memory from tr_writer_buffer/_alloc
+ *   range = tr_writer_end(w, size)         ends the segment: `size` zeroed bytes of the source's own, to
+ *                                          be given to line->advance when its rows are accounted for
+ *
+ * The engine publishes when run() returns, and before when the batch is full (tr_writer_row and _end
+ * take care of that). A batch takes segments of many files. Out of memory makes `row` and `segment`
+ * return false: nothing was added, stop reading where you are and return TR_IDLE. */
+struct tr_writer;
+char *tr_writer_buffer(struct tr_writer *w, size_t want, size_t *room);
+void tr_writer_fill(struct tr_writer *w, size_t n);
+char *tr_writer_alloc(struct tr_writer *w, size_t n); /* for values made, not read; lives with the rows */
+bool tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t base);
+void tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
+bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset);
+/* NULL when out of memory: the rows of the segment are taken back. A segment without rows is allowed:
+ * it settles when those before it have. */
+void *tr_writer_end(struct tr_writer *w, size_t range_size);
+
+/* Declares a column before the first run (from open). Strings of cells that are set must live as long as
+ * the batch: memory from tr_writer_alloc, or permanent. Returns its number, or a negative errno. */
+int tr_host_column(struct tr_host *h, const char *name, enum tr_col_kind kind,
+		   enum tr_col_shape shape);
+
+/* The state saved last, to be read at open: empty when there is none. version is the plugin's
+ * state_version that wrote it. Lives until open returns. */
+tr_str tr_host_state(struct tr_host *h, uint32_t *version);
+/* The state changed: save() will be called within a second. */
+void tr_host_dirty(struct tr_host *h);
+/* Asks for a save now. Returns a ticket; the source is woken when it is on disk, and then
+ * tr_host_saved(h, ticket) is true. */
+uint64_t tr_host_save(struct tr_host *h);
+bool tr_host_saved(struct tr_host *h, uint64_t ticket);
+
+struct tr_source_ops {
+	enum tr_run (*run)(void *self, struct tr_writer *w);
+	/* Drain: no more events will be asked for. What is unread stays for the next start. */
+	void (*stop)(void *self);
+	/* Appends the state as of the acknowledged prefixes. Any one thread at a time, also at the same time
+	 * as run(). NULL: this source has no state. */
+	void (*save)(void *self, struct tr_sb *out);
+	uint32_t state_version; /* 1, 2, …: a newer one on disk is refused, an older one handed over */
+};
+
+/* ---- transforms ---- */
+
+struct tr_transform_ops {
+	/* True when apply may run for several batches at once, each with a scratch of its own. */
+	bool (*stateless)(const void *cfg);
+	int (*scratch_new)(void *self, void **scratch); /* NULL: none needed */
+	void (*scratch_free)(void *self, void *scratch);
+	/* Changes the view. 0, or -ENOMEM: the engine runs it again later on the same view, so a failure
+	 * must leave the view as it was or so that doing it again does no harm. */
+	int (*apply)(void *self, void *scratch, struct tr_batch *b);
+};
+
+/* ---- sinks ---- */
+
+/* What a sink is given to send: rows of one or more views, in order. Owned by the sink from send() until
+ * it is done with. The views it pins stay charged to the sink's buffer. */
+struct tr_span {
+	struct tr_batch *batch;
+	uint32_t first, n; /* k's of the view: tr_row(batch, first + i) */
+};
+struct tr_request {
+	uint32_t nspans, nrows;
+	size_t bytes; /* by the sink's measure() */
+	int64_t born_ns; /* monotonic: when its first event reached the sink */
+	struct tr_span *spans;
+	void *user;   /* the sink's */
+	struct tr_request *next; /* for the sink's lists while it holds it */
+};
+
+/* Cuts r after its first n rows (0 < n < nrows); the rest is *tail. 0 or -ENOMEM with r unchanged. */
+int tr_request_split(struct tr_host *h, struct tr_request *r, uint32_t n, struct tr_request **tail);
+/* Sorts r's rows into parts: part[i] < nparts for the i-th row. out[0..nparts) get requests (NULL for an
+ * empty part), r is gone. 0, or -ENOMEM with r unchanged. */
+int tr_request_partition(struct tr_host *h, struct tr_request *r, const uint32_t *part,
+			 uint32_t nparts, struct tr_request **out);
+/* Every row is accounted for, and the request is gone. wire_bytes: sent for it (TR_DELIVERED). Any
+ * thread. reason: NULL for TR_DELIVERED. */
+void tr_request_done(struct tr_request **r, enum tr_outcome outcome, const char *reason,
+		     size_t wire_bytes);
+/* Refused for good: the rows go to the sink's dead letters with the reason and the destination's own
+ * words, then count as rejected. isolated: this very request was found guilty, alone. Any thread. */
+void tr_request_reject(struct tr_request **r, const char *reason, tr_str detail, bool isolated);
+/* At close: not sent and not accounted for; a source that can be read again will bring it again. */
+void tr_request_abandon(struct tr_request **r);
+
+/* How many requests the sink takes at a time (default 1): send() is called only while it holds fewer. */
+void tr_host_window(struct tr_host *h, uint32_t requests);
+/* tailrace_sink_up */
+void tr_host_up(struct tr_host *h, bool up);
+/* tailrace_retries_total */
+void tr_host_retry(struct tr_host *h);
+/* The sink's retry.* options; backoff_ns: exponential with full jitter for the n-th (from 1) retry. */
+int64_t tr_host_backoff_ns(struct tr_host *h, uint32_t n);
+int64_t tr_host_retry_max_ns(const struct tr_host *h);
+int64_t tr_host_retry_attempts(const struct tr_host *h); /* INT64_MAX: unlimited */
+int64_t tr_host_batch_bytes(const struct tr_host *h);
+/* False once the drain's deadline has come: start nothing any more. */
+bool tr_host_live(const struct tr_host *h);
+
+struct tr_sink_ops {
+	/* Batches are gathered into a request until one of these is reached (configurable as batch.*). All 0:
+	 * a request is whatever is waiting. */
+	int64_t batch_bytes, batch_events, batch_wait_ns;
+	/* bytes[k] = what the view's k-th event adds to a request, before compression. NULL: message and
+	 * values. */
+	void (*measure)(void *self, const struct tr_batch *b, uint32_t *bytes);
+	/* Takes the request over. Must not block. */
+	void (*send)(void *self, struct tr_request *r);
+	/* Woken by tr_host_wake/_wake_at; may be NULL. */
+	void (*tick)(void *self);
+};
+
+/* ---- the descriptor ---- */
+
+enum tr_kind { TR_SOURCE, TR_TRANSFORM, TR_SINK };
+
+struct tr_plugin {
+	uint32_t abi; /* TR_PLUGIN_ABI */
+	enum tr_kind kind;
+	const char *name;    /* the `type` of the configuration; the module is source_NAME.so, … */
+	const char *brief;   /* one line */
+	const char *doc;     /* paragraphs of plain text for the manual, separated by an empty line */
+	const char *example; /* YAML of one component, which check accepts */
+	const struct tr_opt *opts; /* the last has a NULL name */
+	size_t cfg_size;
+	bool no_host_label;  /* the global labels aren't added (kafka) */
+	/* Cross-option rules; touches nothing but cfg. May be NULL. */
+	void (*check)(const void *cfg, struct tr_check *c);
+	/* Once a process, before anything else is opened. May be NULL. */
+	int (*load)(struct tr_err *e);
+	int (*open)(const void *cfg, struct tr_host *h, void **self, struct tr_err *e);
+	void (*close)(void *self);
+	union {
+		struct tr_source_ops source;
+		struct tr_transform_ops transform;
+		struct tr_sink_ops sink;
+	};
+};
+
+#endif
