@@ -178,7 +178,7 @@ struct tr_ack_line {
 	void (*advance)(struct tr_ack_line *line, void *range);
 	struct tr_ack_queue *q; /* the engine's */
 };
-int tr_ack_line_init(struct tr_ack_line *line, void (*advance)(struct tr_ack_line *, void *));
+int tr_ack_line_init(struct tr_ack_line *line, void (*advance)(struct tr_ack_line *, void *)); /* 0, -ENOMEM */
 /* True when nothing is outstanding. */
 bool tr_ack_line_idle(const struct tr_ack_line *line);
 /* Frees it when nothing is outstanding, else as soon as that is so, without calling advance again. */
@@ -186,32 +186,35 @@ void tr_ack_line_free(struct tr_ack_line *line);
 
 /* What run() writes events into. Rows are slices of the writer's buffers.
  *
- *   p = tr_writer_buffer(w, want, &room)   memory to read into, or NULL: none now, return TR_IDLE (the
- *                                          source is woken when there is)
- *   tr_writer_fill(w, n)                   n bytes of it were read: they stay pinned by the rows
- *   tr_writer_segment(w, line, base)       rows of this file or connection follow
- *   tr_writer_set(w, col, cell)            a declared column's value for the segment (TR_SEGMENT), or for
- *                                          the row added last (TR_ROW)
- *   tr_writer_row(w, msg, offset)          an event; msg lies in memory from tr_writer_buffer/_alloc
- *   range = tr_writer_end(w, size)         ends the segment: `size` zeroed bytes of the source's own, to
- *                                          be given to line->advance when its rows are accounted for
+ *   p = tr_writer_buffer(w, want, &room)      memory to read into, or NULL: none now, return TR_IDLE (the
+ *                                             source is woken when there is)
+ *   tr_writer_fill(w, n)                      n bytes of it were read: they stay pinned by the rows
+ *   range = tr_writer_segment(w, line, base, size)
+ *                                             rows of this file or connection follow; range: `size` zeroed
+ *                                             bytes of the source's own, to be filled in before the end and
+ *                                             given to line->advance when the rows are accounted for
+ *   tr_writer_row(w, msg, offset)             an event; msg lies in memory from tr_writer_buffer/_alloc
+ *   tr_writer_set(w, col, cell)               a declared column's value: for the segment (TR_SEGMENT; its
+ *                                             string is copied), or for the row added last (TR_ROW; its
+ *                                             string lies in such memory, too, or is permanent)
+ *   tr_writer_end(w)                          ends the segment; one without rows is allowed and settles
+ *                                             when those before it have
  *
- * The engine publishes when run() returns, and before when the batch is full (tr_writer_row and _end
- * take care of that). A batch takes segments of many files. Out of memory makes `row` and `segment`
- * return false: nothing was added, stop reading where you are and return TR_IDLE. */
+ * The engine publishes when run() returns, and before when a batch is full. A batch takes segments of
+ * many files. Out of memory makes `segment` and `row` fail with nothing added: end the segment at the
+ * last row that was taken and return TR_IDLE. Memory from _buffer and _alloc is good until run()
+ * returns, and longer as far as rows lie in it. */
 struct tr_writer;
 char *tr_writer_buffer(struct tr_writer *w, size_t want, size_t *room);
 void tr_writer_fill(struct tr_writer *w, size_t n);
-char *tr_writer_alloc(struct tr_writer *w, size_t n); /* for values made, not read; lives with the rows */
-bool tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t base);
-void tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
+char *tr_writer_alloc(struct tr_writer *w, size_t n); /* for values made, not read */
+void *tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t base,
+			size_t range_size);
 bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset);
-/* NULL when out of memory: the rows of the segment are taken back. A segment without rows is allowed:
- * it settles when those before it have. */
-void *tr_writer_end(struct tr_writer *w, size_t range_size);
+void tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
+void tr_writer_end(struct tr_writer *w);
 
-/* Declares a column before the first run (from open). Strings of cells that are set must live as long as
- * the batch: memory from tr_writer_alloc, or permanent. Returns its number, or a negative errno. */
+/* Declares a column before the first run (from open). Returns its number, or a negative errno. */
 int tr_host_column(struct tr_host *h, const char *name, enum tr_col_kind kind,
 		   enum tr_col_shape shape);
 
