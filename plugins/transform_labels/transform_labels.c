@@ -1,0 +1,1 @@
+/* Keeps the module buildable until the plugin is written. */

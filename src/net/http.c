@@ -1,0 +1,1 @@
+/* Keeps the library buildable until the client is written. */

@@ -1,0 +1,34 @@
+#!/usr/bin/python3
+"""An agent maps only what its configuration needs: no module, library or program is linked with
+a library that DESIGN.md gives to others."""
+
+import glob
+import os
+import re
+import subprocess
+
+# Who may link what; libraries that aren't named here may be linked by all.
+OWNERS = {
+    "libcurl": {"libtailrace-http.so"},
+    "libtailrace-http": {"sink_loki.so"},
+    "libmicrohttpd": {"api.so"},
+    "libinotifytools": {"source_file.so"},
+    "libsnappy": {"sink_loki.so"},
+    "librdkafka": {"sink_kafka.so"},
+}
+
+top = os.environ.get("top_builddir", ".")
+objects = [os.path.join(top, "t/bin/tailrace")]
+objects += [os.path.join(top, ".libs", n) for n in ("libtailrace.so", "libtailrace-http.so")]
+objects += sorted(glob.glob(os.path.join(top, "plugins/.all/*.so")))
+
+print(f"1..{len(objects)}")
+for i, path in enumerate(objects, 1):
+    name = os.path.basename(path)
+    dynamic = subprocess.run(["readelf", "-dW", path], capture_output=True, text=True)
+    needed = re.findall(r"\(NEEDED\).*\[(.*?)\.so", dynamic.stdout)
+    bad = [lib for lib in needed if name not in OWNERS.get(lib.removesuffix("-gnutls"), {name})]
+    good = dynamic.returncode == 0 and not bad
+    print(f"{'' if good else 'not '}ok {i} - {name}")
+    if not good:
+        print(f"# {dynamic.stderr.strip()} links {bad} of {needed}")
