@@ -64,6 +64,11 @@ struct tr_diag; /* errors and warnings with their places, in the order of file, 
  * what. The result is immutable. */
 struct tr_config *tr_config_load(const char *const *paths, size_t n, struct tr_diag *diag);
 void tr_config_free(struct tr_config **c);
+/* The text of a tr_str field that came from a ${file:} (a field of a component's cfg, or a value of one of
+ * its lists or maps), put together anew: the file may hold another secret by now. Appends it to out. 1; 0
+ * when no file had a part in the field, nothing appended; or a negative errno with a message. Reads files:
+ * not on a worker. Any thread. */
+int tr_config_reread(const struct tr_config *c, const void *field, struct tr_sb *out, struct tr_err *e);
 /* The effective configuration as YAML, defaults filled in, secrets masked. */
 void tr_config_print(const struct tr_config *c, FILE *out);
 
@@ -76,7 +81,8 @@ void tr_diag_print(const struct tr_diag *d, FILE *out);
 /* Finds the module of a type and loads it, once. NULL with an error that names the nearest type when
  * there is none, or that says why it can't be loaded. */
 const struct tr_plugin *tr_plugin_find(enum tr_kind kind, tr_str type, struct tr_err *e);
-/* Every plugin in the plugin path, sorted by kind and name; loads them all. */
+/* Every plugin in the plugin path, sorted by kind and name; loads them all. The caller frees *list, also
+ * when one couldn't be loaded: then it holds the others, and the return value and e tell of the first. */
 int tr_plugin_list(const struct tr_plugin ***list, size_t *n, struct tr_err *e);
 
 #endif

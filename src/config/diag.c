@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is wrong with a configuration: every error and warning with its place, kept in the order of the
- * files, so that a reader goes through them from top to bottom. */
+/* What is wrong with a configuration: every error and warning with its place, kept in the order of
+ * the files, so that a reader goes through them from top to bottom. */
 #include "config/tree.h"
 
 #include <stdlib.h>
@@ -82,7 +82,9 @@ static bool insert(struct tr_diag *d, const struct entry *e)
 void tr_diag_vadd(struct tr_diag *d, bool warning, const struct tr_mark *at, const char *fmt,
 		  va_list ap)
 {
-	struct entry e = { .warning = warning, .order = at->order, .line = at->line, .col = at->col };
+	struct entry e = {
+		.warning = warning, .order = at->order, .line = at->line, .col = at->col
+	};
 	struct tr_sb sb = { 0 };
 
 	tr_sb_fmt(&sb, "%s:%u:%u: %s", at->file, at->line, at->col, warning ? "warning: " : "");

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Memory of one configuration: chunks in a list, each filled from its start. Big pieces get a chunk of
- * their own, so that little is wasted. */
+/* Memory of one configuration: chunks in a list, each filled from its start. Big pieces get a chunk
+ * of their own, so that little is wasted. */
 #include "config/pool.h"
 
 #include <stdlib.h>
 
 #define CHUNK_BYTES ((size_t)16 * 1024)
-#define ALIGN ((size_t)16)
+#define ALIGN       ((size_t)16)
 
 struct tr_chunk {
 	struct tr_chunk *next;

@@ -14,8 +14,8 @@ struct tr_pool {
 void *tr_pool_alloc(struct tr_pool *pool, size_t n);
 /* A copy with a NUL after it; {NULL, 0} when out of memory. */
 tr_str tr_pool_str(struct tr_pool *pool, tr_str s);
-/* Room for one more at the end of an array of n elements that lies in the pool: the array, moved to a
- * place twice as big at each power of two. NULL when out of memory. */
+/* Room for one more at the end of an array of n elements that lies in the pool: the array, moved to
+ * a place twice as big at each power of two. NULL when out of memory. */
 void *tr_pool_grow(struct tr_pool *pool, void *array, size_t n, size_t size);
 void tr_pool_free(struct tr_pool *pool); /* leaves it empty and usable */
 

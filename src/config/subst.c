@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ${NAME}, ${NAME:-default} and ${file:/path} in scalar values, once: what is put in is not looked at
- * again. $${ stands for ${, any other $ for itself. */
+/* ${NAME}, ${NAME:-default} and ${file:/path} in scalar values, once: what is put in is not looked
+ * at again. $${ stands for ${, any other $ for itself. */
 #include "config/tree.h"
 
 #include <errno.h>

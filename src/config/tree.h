@@ -9,8 +9,8 @@
 #include "config/pool.h"
 
 struct tr_mark {
-	const char *file; /* as the user named it; lives as long as the tree */
-	uint32_t order;   /* of the file among those given */
+	const char *file;   /* as the user named it; lives as long as the tree */
+	uint32_t order;     /* of the file among those given */
 	uint32_t line, col; /* 1-based; col in characters */
 };
 
@@ -19,12 +19,12 @@ enum tr_node_kind { TR_NODE_SCALAR, TR_NODE_LIST, TR_NODE_MAP };
 struct tr_node {
 	enum tr_node_kind kind;
 	struct tr_mark mark;
-	bool plain;       /* a scalar without quotes */
-	bool secret;      /* a scalar that holds a ${file:}: never shown */
-	bool broken;      /* a scalar whose substitution failed: reported, to be passed over */
-	tr_str text;      /* a scalar after substitution, with a NUL after it */
-	tr_str written;   /* … and before it */
-	size_t n;         /* items or pairs */
+	bool plain;     /* a scalar without quotes */
+	bool secret;    /* a scalar that holds a ${file:}: never shown */
+	bool broken;    /* a scalar whose substitution failed: reported, to be passed over */
+	tr_str text;    /* a scalar after substitution, with a NUL after it */
+	tr_str written; /* … and before it */
+	size_t n;       /* items or pairs */
 	struct tr_node **items;
 	struct tr_pair *pairs;
 	uint32_t weight, height; /* nodes and levels in it, aliases written out */
@@ -41,26 +41,27 @@ static inline bool tr_node_is_empty(const struct tr_node *n)
 }
 
 /* The value of a key, or NULL. *pair (may be NULL) is set when there is one. */
-struct tr_node *tr_node_get(const struct tr_node *map, const char *key, const struct tr_pair **pair);
+struct tr_node *tr_node_get(const struct tr_node *map, const char *key,
+			    const struct tr_pair **pair);
 /* "a map", "a list", "a text": what a message calls it. */
 const char *tr_node_what(const struct tr_node *n);
 
-/* Parses one YAML document. file lives as long as the pool. NULL when it is no YAML at all; in any case
- * what is wrong is in diag. Nodes are shared where an alias repeats them. */
+/* Parses one YAML document. file lives as long as the pool. NULL when it is no YAML at all; in any
+ * case what is wrong is in diag. Nodes are shared where an alias repeats them. */
 struct tr_node *tr_yaml_parse(struct tr_pool *pool, tr_str bytes, const char *file, uint32_t order,
 			      struct tr_diag *diag);
 /* A scalar as if it had been written in quotes at mark: for defaults. */
 struct tr_node *tr_node_scalar(struct tr_pool *pool, tr_str written, struct tr_mark mark,
 			       struct tr_diag *diag);
 
-/* Replaces ${NAME}, ${NAME:-default} and ${file:/path} once, appending to out. *secret is set when a
- * file was read. Reads files: not on a worker. 0, or a negative errno with a message. */
+/* Replaces ${NAME}, ${NAME:-default} and ${file:/path} once, appending to out. *secret is set when
+ * a file was read. Reads files: not on a worker. 0, or a negative errno with a message. */
 int tr_subst(tr_str written, struct tr_sb *out, bool *secret, struct tr_err *e);
 
-/* The files that paths stand for, directories replaced by their *.yaml and *.yml in the order of their
- * names. Trouble goes to diag. The array lies in the pool. */
-const char **tr_config_files(struct tr_pool *pool, const char *const *paths, size_t npaths, size_t *n,
-			     struct tr_diag *diag);
+/* The files that paths stand for, directories replaced by their *.yaml and *.yml in the order of
+ * their names. Trouble goes to diag. The array lies in the pool. */
+const char **tr_config_files(struct tr_pool *pool, const char *const *paths, size_t npaths,
+			     size_t *n, struct tr_diag *diag);
 
 void tr_diag_error(struct tr_diag *d, const struct tr_mark *at, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -69,7 +70,8 @@ void tr_diag_warn(struct tr_diag *d, const struct tr_mark *at, const char *fmt, 
 void tr_diag_vadd(struct tr_diag *d, bool warning, const struct tr_mark *at, const char *fmt,
 		  va_list ap) __attribute__((format(printf, 4, 0)));
 
-/* Appends s in double quotes, cut to a length that a message can bear, control characters escaped. */
+/* Appends s in double quotes, cut to a length that a message can bear, control characters escaped.
+ */
 void tr_show(struct tr_sb *sb, tr_str s);
 
 #endif

@@ -79,14 +79,14 @@ struct tr_opt {
 	enum tr_opt_type type;
 	enum tr_opt_shape shape;
 	size_t at;        /* TR_AT(struct cfg, field, ctype) */
-	bool required;
+	bool required;    /* of a nested option: where its map is given */
 	bool secret;      /* masked wherever a configuration is shown */
 	const char *dflt; /* parsed as user input is (a list or map: YAML's flow form); NULL: zeroed */
 	const char *dflt_doc; /* how the default is shown where `dflt` can't say it; else NULL */
-	int64_t min, max; /* inclusive; of numbers the value, of texts the length, of lists the count; max
-			   * 0: no bound */
-	const struct tr_word *words; /* ENUM: the choices; numbers: further words ("off", "auto"); the
-				      * last has a NULL word */
+	int64_t min, max; /* inclusive; of numbers the value, of texts the length, of lists the count (of a
+			   * map's values each); max 0: no upper bound */
+	const struct tr_word *words; /* ENUM: the choices; numbers: further words ("off", "auto"); texts:
+				      * words beyond the bounds, stored as they are; the last is NULL */
 	const char *doc;  /* one sentence or two: the effect */
 	const struct tr_opt *table; /* TR_OPT_TABLE */
 };
@@ -106,13 +106,17 @@ struct tr_framing_cfg {
 enum tr_charset { TR_UTF8, TR_UTF16LE, TR_UTF16BE };
 extern const struct tr_opt tr_framing_opts[];
 
-/* Where check() says what is wrong with options that parsed one by one. opt is the option's name: its
- * place in the file is found and put before the message. */
+/* Where check() says what is wrong with options that parsed one by one: only then is it called. opt is the
+ * option's name, a list's item "include[2]", a map's entry "set.job" or a map around options "multiline";
+ * its place in the file (the component's where it isn't there, or opt is NULL) and the component's name
+ * are put before the message. */
 struct tr_check;
 void tr_check_fail(struct tr_check *c, const char *opt, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void tr_check_warn(struct tr_check *c, const char *opt, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The option, or map around options, is in the configuration and no default. */
+bool tr_check_given(const struct tr_check *c, const char *opt);
 /* What the rest of the configuration says, for checks: */
 int64_t tr_check_memory_limit(const struct tr_check *c);
 

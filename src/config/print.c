@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The effective configuration as YAML that reads back the same: what the fields hold, defaults
+ * filled in, what is secret masked. */
+#include "config/options.h"
+#include "config/parts.h"
+#include "config/value.h"
+
+#include <stdlib.h>
+
+#define MASK "\"***\""
+
+static bool is_plain(tr_str s)
+{
+	if (s.n == 0 || !(s.p[0] == '/' || s.p[0] == '_' || (s.p[0] >= '0' && s.p[0] <= '9') ||
+			  (s.p[0] >= 'A' && s.p[0] <= 'Z') || (s.p[0] >= 'a' && s.p[0] <= 'z')))
+		return false;
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		      strchr("_-./+@", c)) ||
+		    c == '\0')
+			return false;
+	}
+	return true;
+}
+
+/* The length of a character that a quoted scalar can't hold as it is, and its escape. */
+static size_t special(tr_str s, char esc[8])
+{
+	unsigned char c = (unsigned char)s.p[0], d = s.n > 1 ? (unsigned char)s.p[1] : 0;
+
+	if (c == '"' || c == '\\')
+		snprintf(esc, 8, "\\%c", c);
+	else if (c == '\n')
+		snprintf(esc, 8, "\\n");
+	else if (c == '\t')
+		snprintf(esc, 8, "\\t");
+	else if (c < 0x20 || c == 0x7f)
+		snprintf(esc, 8, "\\x%02x", c);
+	else if (c == 0xc2 && d >= 0x80 && d < 0xa0)
+		return snprintf(esc, 8, "\\x%02x", d) ? 2 : 0;
+	else if (tr_str_starts(s, TR_STR("\xe2\x80\xa8")))
+		return snprintf(esc, 8, "\\L") ? 3 : 0;
+	else if (tr_str_starts(s, TR_STR("\xe2\x80\xa9")))
+		return snprintf(esc, 8, "\\P") ? 3 : 0;
+	else if (tr_str_starts(s, TR_STR("\xef\xbb\xbf")))
+		return snprintf(esc, 8, "\\uFEFF") ? 3 : 0;
+	else
+		return 0;
+	return 1;
+}
+
+void tr_yaml_scalar(struct tr_sb *out, tr_str s, bool is_value)
+{
+	if (is_plain(s)) {
+		tr_sb_str(out, s);
+		return;
+	}
+	tr_sb_chr(out, '"');
+	for (size_t i = 0; i < s.n;) {
+		tr_str rest = { s.p + i, s.n - i };
+		char esc[8];
+		size_t n = special(rest, esc);
+
+		if (n) {
+			tr_sb_str(out, tr_str_c(esc));
+		} else {
+			if (is_value && tr_str_starts(rest, TR_STR("${")))
+				tr_sb_chr(out, '$');
+			tr_sb_chr(out, s.p[i]);
+			n = 1;
+		}
+		i += n;
+	}
+	tr_sb_chr(out, '"');
+}
+
+static void get_field(const void *at, enum tr_opt_type type, union tr_value *v)
+{
+	switch (type) {
+	case TR_OPT_BOOL:
+		memcpy(&v->b, at, sizeof(v->b));
+		break;
+	case TR_OPT_TEXT:
+	case TR_OPT_NAME:
+	case TR_OPT_PATH:
+		memcpy(&v->s, at, sizeof(v->s));
+		break;
+	case TR_OPT_REGEX:
+		memcpy(&v->re, at, sizeof(v->re));
+		break;
+	case TR_OPT_TEMPLATE:
+		memcpy(&v->tpl, at, sizeof(v->tpl));
+		break;
+	default:
+		memcpy(&v->i, at, sizeof(v->i));
+	}
+}
+
+static void put_scalar(const struct tr_opt *o, const union tr_value *v, bool secret,
+		       struct tr_sb *out)
+{
+	struct tr_sb text = { 0 };
+
+	if (secret) {
+		tr_sb_lit(out, MASK);
+		return;
+	}
+	/* "off" is an empty text to the program, which nobody could write. */
+	if ((o->type == TR_OPT_TEXT || o->type == TR_OPT_PATH) && o->words && v->s.n == 0)
+		tr_sb_lit(&text, "off");
+	else
+		tr_value_print(o, v, &text);
+	if (text.failed)
+		out->failed = true;
+	tr_yaml_scalar(out, tr_sb_view(&text), true);
+	tr_sb_free(&text);
+}
+
+static bool item_is_secret(const struct tr_opt_ref *r, size_t i)
+{
+	const struct tr_node *n = r->value;
+
+	if (r->opt->secret)
+		return true;
+	if (!n)
+		return false;
+	if (n->kind == TR_NODE_SCALAR)
+		return n->secret;
+	return n->kind == TR_NODE_LIST ? n->items[i]->secret : n->pairs[i].value->secret;
+}
+
+static void print_list(const struct tr_opt_ref *r, struct tr_sb *out)
+{
+	struct tr_list list;
+
+	memcpy(&list, r->at, sizeof(list));
+	tr_sb_lit(out, " [");
+	for (size_t i = 0; i < list.n; i++) {
+		tr_sb_str(out, tr_str_c(i ? ", " : ""));
+		put_scalar(r->opt, &list.v[i], item_is_secret(r, i), out);
+	}
+	tr_sb_lit(out, "]\n");
+}
+
+static void print_table(const struct tr_opt_ref *r, unsigned indent, struct tr_sb *out)
+{
+	struct tr_map map;
+
+	memcpy(&map, r->at, sizeof(map));
+	if (map.n == 0)
+		tr_sb_lit(out, " {}");
+	tr_sb_chr(out, '\n');
+	for (size_t i = 0; i < map.n; i++) {
+		tr_sb_fmt(out, "%*s", (int)indent + 2, "");
+		tr_yaml_scalar(out, map.v[i].key, false);
+		tr_sb_lit(out, ": ");
+		put_scalar(r->opt, &map.v[i].v, item_is_secret(r, i), out);
+		tr_sb_chr(out, '\n');
+	}
+}
+
+static void print_option(const struct tr_opt_ref *r, unsigned indent, struct tr_sb *out)
+{
+	union tr_value v = { 0 };
+
+	if (r->opt->shape == TR_LIST) {
+		print_list(r, out);
+	} else if (r->opt->shape == TR_MAP) {
+		print_table(r, indent, out);
+	} else {
+		get_field(r->at, r->opt->type, &v);
+		tr_sb_chr(out, ' ');
+		put_scalar(r->opt, &v, item_is_secret(r, 0), out);
+		tr_sb_chr(out, '\n');
+	}
+}
+
+static bool is_shown(const struct tr_opt_ref *r)
+{
+	return r->value || r->filled;
+}
+
+static bool is_below(const struct tr_opt_ref *r, tr_str group)
+{
+	return strncmp(r->name, group.p, group.n) == 0 && r->name[group.n] == '.';
+}
+
+static bool has_values_below(const struct tr_opt_set *s, tr_str group)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (is_shown(&s->refs[i]) && is_below(&s->refs[i], group))
+			return true;
+	}
+	return false;
+}
+
+static void print_level(const struct tr_opt_set *s, const char *prefix, unsigned indent,
+			struct tr_sb *out)
+{
+	size_t plen = strlen(prefix);
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct tr_opt_ref *r = &s->refs[i];
+		tr_str part = tr_opts_part(r->name, prefix);
+		tr_str whole = { r->name, plen + part.n };
+		char *below;
+
+		if (!tr_opts_is_first(s, i, prefix))
+			continue;
+		if (has_values_below(s, whole)) {
+			tr_sb_fmt(out, "%*s%.*s:\n", (int)indent, "", TR_F(part));
+			below = tr_str_dup((tr_str){ r->name, plen + part.n + 1 });
+			if (below)
+				print_level(s, below, indent + 2, out);
+			else
+				out->failed = true;
+			free(below);
+		} else if (is_shown(r) && r->name[whole.n] == '\0') {
+			tr_sb_fmt(out, "%*s%.*s:", (int)indent, "", TR_F(part));
+			print_option(r, indent, out);
+		}
+	}
+}
+
+void tr_opts_print(const struct tr_opt_set *s, unsigned indent, struct tr_sb *out)
+{
+	print_level(s, "", indent, out);
+}
+
+static void print_section(const struct tr_config *c, enum tr_kind kind, struct tr_sb *out)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < c->ncomponents; i++) {
+		const struct tr_part *p = c->tree->parts[i];
+
+		if (p->c.kind != kind)
+			continue;
+		if (!any)
+			tr_sb_fmt(out, "%s:\n", tr_kind_section(kind));
+		any = true;
+		tr_sb_fmt(out, "  %s:\n", c->components[i].id);
+		tr_opts_print(&p->opts, 4, out);
+	}
+}
+
+void tr_config_print(const struct tr_config *c, FILE *out)
+{
+	struct tr_sb sb = { 0 };
+
+	tr_opts_print(&c->tree->globals, 0, &sb);
+	print_section(c, TR_SOURCE, &sb);
+	print_section(c, TR_TRANSFORM, &sb);
+	print_section(c, TR_SINK, &sb);
+	fputs(tr_sb_cstr(&sb), out);
+	tr_sb_free(&sb);
+}
