@@ -87,8 +87,7 @@ static void compare(struct row *rows, size_t n, const struct decoded *d)
 		MUST(next);
 		next->seen = true;
 		MUST(e->nanos >= 0 && e->nanos < 1000000000);
-		MUST(e->seconds == (next->time_ns - e->nanos) / 1000000000 &&
-		     (next->time_ns - e->nanos) % 1000000000 == 0);
+		MUST((__int128)e->seconds * 1000000000 + e->nanos == next->time_ns);
 		MUST(tr_str_eq(e->line, next->line));
 		MUST(e->npairs == next->npairs);
 		for (size_t i = 0; i < e->npairs; i++)
