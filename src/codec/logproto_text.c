@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Label names and values as Loki's parser takes them: names of Prometheus' alphabet, values quoted
+ * like Go's string literals (The Go Programming Language Specification, "String literals"). */
+#include "codec/logproto.h"
+
+/* The length of the valid UTF-8 sequence at p, or 0 (RFC 3629, section 4). */
+static size_t utf8_length(const unsigned char *p, size_t n)
+{
+	unsigned char c = p[0], low = 0x80, high = 0xbf;
+	size_t len;
+	if (c < 0x80)
+		return 1;
+	if (c >= 0xc2 && c <= 0xdf) {
+		len = 2;
+	} else if (c >= 0xe0 && c <= 0xef) {
+		len = 3;
+		low = c == 0xe0 ? 0xa0 : 0x80;
+		high = c == 0xed ? 0x9f : 0xbf;
+	} else if (c >= 0xf0 && c <= 0xf4) {
+		len = 4;
+		low = c == 0xf0 ? 0x90 : 0x80;
+		high = c == 0xf4 ? 0x8f : 0xbf;
+	} else {
+		return 0;
+	}
+	if (n < len || p[1] < low || p[1] > high)
+		return 0;
+	for (size_t i = 2; i < len; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+static void escape(struct tr_sb *out, const unsigned char *p, size_t len)
+{
+	switch (p[0]) {
+	case '"':
+		tr_sb_lit(out, "\\\"");
+		return;
+	case '\\':
+		tr_sb_lit(out, "\\\\");
+		return;
+	case '\n':
+		tr_sb_lit(out, "\\n");
+		return;
+	case '\r':
+		tr_sb_lit(out, "\\r");
+		return;
+	case '\t':
+		tr_sb_lit(out, "\\t");
+		return;
+	default:
+		break;
+	}
+	if (len == 2) /* the control characters from U+0080 to U+009F */
+		tr_sb_fmt(out, "\\u%04x", (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu));
+	else if (len == 3)
+		tr_sb_lit(out, "\\ufeff");
+	else
+		tr_sb_fmt(out, "\\x%02x", p[0]);
+}
+
+void tr_logproto_quote(struct tr_sb *out, tr_str value)
+{
+	const unsigned char *p = (const unsigned char *)value.p, *end = p + value.n, *plain = p;
+	tr_sb_chr(out, '"');
+	while (p < end) {
+		if (*p >= 0x20 && *p < 0x7f && *p != '"' && *p != '\\') {
+			p++;
+			continue;
+		}
+		size_t len = utf8_length(p, (size_t)(end - p));
+		bool control = len == 2 && p[0] == 0xc2 && p[1] < 0xa0;
+		bool mark =
+			len == 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0; /* a BOM is refused inside */
+		if (len > 1 && !control && !mark) {
+			p += len;
+			continue;
+		}
+		tr_sb_put(out, plain, (size_t)(p - plain));
+		escape(out, p, len);
+		p += len ? len : 1;
+		plain = p;
+	}
+	tr_sb_put(out, plain, (size_t)(p - plain));
+	tr_sb_chr(out, '"');
+}
+
+bool tr_logproto_name(struct tr_sb *out, tr_str name)
+{
+	size_t from = out->n;
+	if (name.n == 0 || (name.p[0] >= '0' && name.p[0] <= '9'))
+		tr_sb_chr(out, '_');
+	for (size_t i = 0; i < name.n;) {
+		unsigned char c = (unsigned char)name.p[i];
+		bool fit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			   (c >= '0' && c <= '9') || c == '_';
+		tr_sb_chr(out, fit ? (char)c : '_');
+		size_t len = utf8_length((const unsigned char *)name.p + i, name.n - i);
+		i += len ? len : 1;
+	}
+	return !out->failed && !tr_str_eq((tr_str){ out->p + from, out->n - from }, name);
+}
