@@ -1,11 +1,8 @@
-/* Keeps the program buildable until the command line is written. */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* argv to a subcommand, nothing else. */
+#include "cli/cli.h"
 
-#include <stdio.h>
-
-extern const char tr_version[];
-
-int main(void)
+int main(int argc, char **argv)
 {
-	printf("tailrace %s\n", tr_version);
-	return 0;
+	return tr_cli(argc, argv);
 }

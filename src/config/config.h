@@ -64,6 +64,9 @@ struct tr_diag; /* errors and warnings with their places, in the order of file, 
  * what. The result is immutable. */
 struct tr_config *tr_config_load(const char *const *paths, size_t n, struct tr_diag *diag);
 void tr_config_free(struct tr_config **c);
+/* Warns of state in data_dir whose source is gone. Lists a directory, so it isn't part of loading: a bad
+ * configuration touches nothing. */
+void tr_config_check_state(const struct tr_config *c, struct tr_diag *diag);
 /* The text of a tr_str field that came from a ${file:} (a field of a component's cfg, or a value of one of
  * its lists or maps), put together anew: the file may hold another secret by now. Appends it to out. 1; 0
  * when no file had a part in the field, nothing appended; or a negative errno with a message. Reads files:

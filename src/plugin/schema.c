@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A JSON schema of the configuration file from the tables of options, for editors that complete and
+ * check YAML. It allows what `tailrace check` allows as far as a schema can say it; the rest is
+ * check's. */
+#include "config/parts.h"
+#include "config/value.h"
+#include "plugin/doc.h"
+
+/* Any scalar may hold ${…}, whatever type it must have once that is replaced. */
+#define SUBST  "{\"$ref\":\"#/$defs/substitution\"}"
+/* As YAML sees it, an unquoted 1.10 or true is no string; to us it is the text as written. */
+#define SCALAR "{\"type\":[\"string\",\"number\",\"boolean\"]}"
+
+static void put_json(struct tr_sb *out, tr_str s)
+{
+	uint64_t repaired = 0; /* what we say is UTF-8 */
+
+	tr_json_str(out, s, &repaired);
+}
+
+static void put_words(const struct tr_opt *o, struct tr_sb *out)
+{
+	tr_sb_lit(out, "{\"enum\":[");
+	for (const struct tr_word *w = o->words; w->word; w++) {
+		int64_t n;
+
+		if (w != o->words)
+			tr_sb_chr(out, ',');
+		put_json(out, tr_str_c(w->word));
+		if (tr_str_i64(tr_str_c(w->word), INT64_MIN, INT64_MAX, &n) == 0) {
+			tr_sb_chr(out, ',');
+			tr_sb_i64(out, n);
+		}
+		/* YAML 1.1 reads `off` as false. */
+		if (strcmp(w->word, "off") == 0)
+			tr_sb_lit(out, ",false");
+	}
+	tr_sb_lit(out, "]},");
+}
+
+static void put_integer(const struct tr_opt *o, struct tr_sb *out)
+{
+	tr_sb_lit(out, "{\"type\":\"integer\"");
+	if (o->shape != TR_LIST) {
+		tr_sb_lit(out, ",\"minimum\":");
+		tr_sb_i64(out, o->min);
+		if (o->max) {
+			tr_sb_lit(out, ",\"maximum\":");
+			tr_sb_i64(out, o->max);
+		}
+	}
+	tr_sb_lit(out, "},");
+}
+
+/* The schema of one value of o's type. */
+static void put_value(const struct tr_opt *o, struct tr_sb *out)
+{
+	if (o->type >= TR_OPT_TEXT && o->type != TR_OPT_PATH) {
+		tr_sb_lit(out, SCALAR);
+		return;
+	}
+	tr_sb_lit(out, "{\"anyOf\":[");
+	if (o->words)
+		put_words(o, out);
+	switch (o->type) {
+	case TR_OPT_BOOL:
+		tr_sb_lit(out, "{\"enum\":[true,false,\"true\",\"false\"]},");
+		break;
+	case TR_OPT_INT:
+		put_integer(o, out);
+		tr_sb_lit(out, "{\"type\":\"string\",\"pattern\":\"^-?[0-9]+$\"},");
+		break;
+	case TR_OPT_SIZE:
+		put_integer(o, out);
+		tr_sb_lit(out, "{\"type\":\"string\",\"pattern\":"
+			       "\"^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?$\"},");
+		break;
+	case TR_OPT_DURATION:
+		tr_sb_lit(out, "{\"const\":0},{\"type\":\"string\",\"pattern\":"
+			       "\"^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?"
+			       "([0-9]+us)?)$\",\"minLength\":1},");
+		break;
+	case TR_OPT_PATH:
+		tr_sb_lit(out, "{\"type\":\"string\",\"pattern\":\"^/\"},");
+		break;
+	default:
+		break;
+	}
+	tr_sb_lit(out, SUBST "]}");
+}
+
+static void put_option(const struct tr_opt *o, struct tr_sb *out)
+{
+	struct tr_sb dflt = { 0 };
+
+	tr_sb_lit(out, "{\"description\":");
+	put_json(out, tr_str_c(o->doc ? o->doc : ""));
+	tr_doc_default(o, &dflt);
+	if (dflt.n && !o->required) {
+		tr_sb_lit(out, ",\"$comment\":");
+		tr_sb_lit(&dflt, " by default");
+		put_json(out, tr_sb_view(&dflt));
+	}
+	tr_sb_free(&dflt);
+	if (o->shape == TR_ONE) {
+		tr_sb_lit(out, ",\"allOf\":[");
+		put_value(o, out);
+		tr_sb_lit(out, "]}");
+	} else if (o->shape == TR_LIST) {
+		tr_sb_lit(out, ",\"anyOf\":[");
+		put_value(o, out);
+		tr_sb_lit(out, ",{\"type\":\"array\",\"items\":");
+		put_value(o, out);
+		tr_sb_fmt(out, ",\"minItems\":%lld}]}", (long long)o->min);
+	} else {
+		tr_sb_lit(out, ",\"type\":[\"object\",\"null\"],\"additionalProperties\":");
+		put_value(o, out);
+		tr_sb_chr(out, '}');
+	}
+}
+
+/* Properties below a prefix, and which of them are required, without the braces around them. first:
+ * what comes before the first property. */
+static void put_level(const struct tr_opt_set *s, tr_str prefix, const char *more,
+		      struct tr_sb *out)
+{
+	char name[256];
+	bool any = *more;
+
+	snprintf(name, sizeof(name), "%.*s", TR_F(prefix));
+	tr_sb_fmt(out, "\"additionalProperties\":false,\"properties\":{%s", more);
+	for (size_t i = 0; i < s->n; i++) {
+		tr_str part = tr_opts_part(s->refs[i].name, name);
+		tr_str whole = { s->refs[i].name, prefix.n + part.n };
+
+		if (!tr_opts_is_first(s, i, name))
+			continue;
+		tr_sb_str(out, any ? TR_STR(",") : TR_STR(""));
+		any = true;
+		put_json(out, part);
+		tr_sb_chr(out, ':');
+		if (whole.p[whole.n] == '.') {
+			tr_sb_lit(out, "{\"type\":[\"object\",\"null\"],");
+			put_level(s, (tr_str){ whole.p, whole.n + 1 }, "", out);
+			tr_sb_chr(out, '}');
+		} else {
+			put_option(s->refs[i].opt, out);
+		}
+	}
+	tr_sb_lit(out, "},\"required\":[");
+	any = *more;
+	if (any)
+		tr_sb_lit(out, "\"type\"");
+	for (size_t i = 0; i < s->n; i++) {
+		tr_str part = tr_opts_part(s->refs[i].name, name);
+
+		if (!s->refs[i].opt->required || part.n == 0 || part.p[part.n] == '.')
+			continue;
+		tr_sb_str(out, any ? TR_STR(",") : TR_STR(""));
+		any = true;
+		put_json(out, part);
+	}
+	tr_sb_chr(out, ']');
+}
+
+static void put_plugin(const struct tr_plugin *p, struct tr_sb *out)
+{
+	struct tr_pool pool = { 0 };
+	struct tr_opt_set s;
+	struct tr_sb type = { 0 };
+
+	tr_doc_options(p, &pool, &s);
+	tr_sb_fmt(&type, "\"type\":{\"const\":\"%s\"}%s", p->name, s.n ? "," : "");
+	tr_sb_fmt(out, "\"%s_%s\":{\"description\":", tr_kind_word(p->kind), p->name);
+	put_json(out, tr_str_c(p->brief));
+	tr_sb_lit(out, ",\"type\":\"object\",");
+	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&type), out);
+	tr_sb_chr(out, '}');
+	if (pool.failed)
+		out->failed = true;
+	tr_sb_free(&type);
+	tr_pool_free(&pool);
+}
+
+/* "sources": a map of names to components, each by its type. */
+static void put_section(enum tr_kind kind, const struct tr_plugin *const *list, size_t n,
+			struct tr_sb *out)
+{
+	bool any = false;
+
+	tr_sb_fmt(out,
+		  "\"%s\":{\"type\":[\"object\",\"null\"],\"propertyNames\":{\"pattern\":"
+		  "\"^[A-Za-z0-9_-]{1,64}$\"},\"additionalProperties\":{\"type\":\"object\","
+		  "\"required\":[\"type\"],\"properties\":{\"type\":{\"enum\":[",
+		  tr_kind_section(kind));
+	for (size_t i = 0; i < n; i++) {
+		if (list[i]->kind != kind)
+			continue;
+		tr_sb_fmt(out, "%s\"%s\"", any ? "," : "", list[i]->name);
+		any = true;
+	}
+	tr_sb_lit(out, "]}},\"allOf\":[");
+	any = false;
+	for (size_t i = 0; i < n; i++) {
+		if (list[i]->kind != kind)
+			continue;
+		tr_sb_fmt(out,
+			  "%s{\"if\":{\"properties\":{\"type\":{\"const\":\"%s\"}}},\"then\":"
+			  "{\"$ref\":\"#/$defs/%s_%s\"}}",
+			  any ? "," : "", list[i]->name, tr_kind_word(kind), list[i]->name);
+		any = true;
+	}
+	tr_sb_str(out, any ? TR_STR("]}}") : TR_STR("true]}}"));
+}
+
+void tr_doc_schema(const struct tr_plugin *const *list, size_t n, struct tr_sb *out)
+{
+	struct tr_pool pool = { 0 };
+	struct tr_opt_set s = { .pool = &pool };
+	struct tr_sb more = { 0 };
+	struct tr_config *base = tr_pool_alloc(&pool, sizeof(*base));
+
+	for (int kind = TR_SOURCE; kind <= TR_SINK; kind++) {
+		put_section((enum tr_kind)kind, list, n, &more);
+		tr_sb_chr(&more, ',');
+	}
+	tr_sb_lit(&more, "\"tests\":{\"description\":\"Cases for tailrace test.\",\"type\":"
+			 "[\"array\",\"null\"]},");
+	if (base)
+		tr_opts_add(&s, tr_global_opts, "", base);
+	tr_sb_lit(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":"
+		       "\"tailrace.yaml\",\"type\":\"object\",");
+	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&more), out);
+	tr_sb_lit(out, ",\"$defs\":{\"substitution\":{\"type\":\"string\",\"pattern\":"
+		       "\"\\\\$\\\\{\"}");
+	for (size_t i = 0; i < n; i++) {
+		tr_sb_chr(out, ',');
+		put_plugin(list[i], out);
+	}
+	tr_sb_lit(out, "}}\n");
+	if (pool.failed || more.failed)
+		out->failed = true;
+	tr_sb_free(&more);
+	tr_pool_free(&pool);
+}
