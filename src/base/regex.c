@@ -149,6 +149,19 @@ void tr_regex_free(struct tr_regex **re)
 	*re = NULL;
 }
 
+bool tr_regex_jit_works(void)
+{
+	struct tr_regex *re;
+	size_t column;
+	bool works = false;
+
+	if (tr_regex_compile(TR_STR("a+b"), &re, &column, NULL) == 0) {
+		works = re->jit;
+		tr_regex_free(&re);
+	}
+	return works;
+}
+
 bool tr_regex_has_jit(const struct tr_regex *re)
 {
 	return re->jit;

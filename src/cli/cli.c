@@ -22,6 +22,14 @@ static const struct tr_command commands[] = {
 	  "${file:} secrets; of a good one, data_dir is looked at for state without a source.\n"
 	  "Exits with 0 when it is good, else with 78.\n",
 	  tr_cli_check },
+	{ "run", "[-c FILE|DIR]… [--once]", "run the agent in the foreground",
+	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
+	  "/tailrace/tailrace.yaml)\n"
+	  "      --once             read what there is now, deliver it, and exit\n"
+	  "\n"
+	  "SIGTERM or SIGINT drains within shutdown_timeout and exits with 0 when nothing is\n"
+	  "lost; a second one exits at once. A bad configuration exits with 78.\n",
+	  tr_cli_run },
 	{ "plugins", "[TYPE] [--format text|man|json-schema]",
 	  "describe sources, transforms and sinks",
 	  "  TYPE           of one type only: file, or source_file where several kinds have it\n"

@@ -58,6 +58,9 @@ struct tr_config {
 	struct tr_config_tree *tree; /* the text it came from, for tr_config_print */
 };
 
+/* A symbol of a module of our own in the plugin path ("api.so"), loaded for good. NULL with an error. */
+void *tr_module_symbol(const char *module, const char *symbol, struct tr_err *e);
+
 struct tr_diag; /* errors and warnings with their places, in the order of file, line and column */
 
 /* Reads files and directories (n 0: the installed tailrace.yaml). NULL when anything is wrong: diag says

@@ -127,13 +127,13 @@ struct tr_buf *tr_buf_get(struct tr_account *a, size_t want)
 {
 	struct tr_memory *m = a->memory;
 	uint32_t cap = capacity_for(want);
-	if (cap == 0 || !tr_account_ask(a, cap))
-		return NULL;
-	struct tr_buf *b = take_spare(m, cap);
-	if (!b && !(b = malloc(sizeof *b + cap))) {
-		a->waker->wake(a->waker);
+	if (cap == 0 || !tr_account_ask(a, cap)) {
+		errno = EAGAIN;
 		return NULL;
 	}
+	struct tr_buf *b = take_spare(m, cap);
+	if (!b && !(b = malloc(sizeof *b + cap)))
+		return NULL;
 	*b = (struct tr_buf){ .cap = cap, .memory = m, .account = a };
 	atomic_init(&b->refs, 1);
 	tr_memory_charge(m, a, cap);

@@ -60,8 +60,8 @@ struct tr_buf {
 	char data[];
 };
 
-/* At least `want` bytes of capacity; one reference. NULL when the account must wait or the machine is
- * out of memory (then the account is woken, too). */
+/* At least `want` bytes of capacity; one reference. NULL with errno EAGAIN when the account must wait (it
+ * is woken), ENOMEM when the machine has none. */
 struct tr_buf *tr_buf_get(struct tr_account *a, size_t want);
 void tr_buf_ref(struct tr_buf *b);
 void tr_buf_put(struct tr_buf **b);

@@ -64,6 +64,7 @@ struct tr_col {
 	uint8_t kind;               /* enum tr_col_kind; a label's cells are strings or none */
 	uint8_t shape;              /* enum tr_col_shape */
 	bool captured;              /* taken from the message by a pattern: the line still has it */
+	struct tr_memory *memory;   /* the engine's: what it is charged to, or NULL */
 	struct tr_cell cells[];
 };
 
@@ -92,9 +93,12 @@ struct tr_batch {
 	struct tr_col **cols;
 	size_t charge; /* bytes that this view counts for in queues */
 	bool required; /* outcomes count for the acknowledgement */
+	/* the engine's */
 	struct tr_rows *rows;
 	struct tr_times *times;
 	struct tr_arena *arena;
+	struct tr_batch *next;   /* in a queue */
+	_Atomic uint32_t spans;  /* requests that a sink's view is part of */
 };
 
 /* The physical row of the view's k-th event. */

@@ -13,6 +13,7 @@ struct tr_match; /* what a match found; one a worker or task, reused */
 int tr_regex_compile(tr_str pattern, struct tr_regex **out, size_t *column, struct tr_err *e);
 void tr_regex_free(struct tr_regex **re);
 bool tr_regex_has_jit(const struct tr_regex *re);
+bool tr_regex_jit_works(void); /* in this process, under its restrictions */
 tr_str tr_regex_source(const struct tr_regex *re);
 
 /* Groups are numbered from 1. The name of group i, or an empty slice when it has none. */

@@ -324,6 +324,28 @@ const struct tr_plugin *tr_plugin_find(enum tr_kind kind, tr_str type, struct tr
 	return p;
 }
 
+void *tr_module_symbol(const char *module, const char *symbol, struct tr_err *e)
+{
+	const char *path = plugin_path();
+	char dir[PATH_MAX], file[PATH_MAX + 64];
+	void *loaded, *found;
+
+	while (next_dir(&path, dir)) {
+		snprintf(file, sizeof(file), "%s/%s", dir, module);
+		if (access(file, F_OK) < 0)
+			continue;
+		if (check_dir(dir, e) < 0 || check_module(file, e) < 0)
+			return NULL;
+		loaded = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+		found = loaded ? dlsym(loaded, symbol) : NULL;
+		if (!found)
+			tr_err_set(e, -ELIBACC, "%s can't be loaded: %s", file, dlerror());
+		return found;
+	}
+	tr_err_set(e, -ENOENT, "%s isn't in the plugin path %s", module, plugin_path());
+	return NULL;
+}
+
 int tr_plugin_list(const struct tr_plugin ***list, size_t *n, struct tr_err *e)
 {
 	struct found_list found = { 0 };

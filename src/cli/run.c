@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tailrace run: the agent in the foreground. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "run/run.h"
+
+enum { OPT_CONFIG, OPT_ONCE };
+
+static const struct tr_cli_opt opts[] = {
+	[OPT_CONFIG] = { "config", 'c', true },
+	[OPT_ONCE] = { "once", 0, false },
+	{ NULL, 0, false },
+};
+
+static int run(const char *const *paths, size_t n, bool once)
+{
+	struct tr_diag *diag = tr_diag_new();
+	if (!diag) {
+		fprintf(stderr, "tailrace run: out of memory\n");
+		return TR_EXIT_FAILURE;
+	}
+	struct tr_config *c = tr_config_load(paths, n, diag);
+	tr_diag_print(diag, stderr);
+	tr_diag_free(&diag);
+	if (!c)
+		return TR_EXIT_CONFIG;
+	tr_log_setup((enum tr_log_level)c->log_level, (enum tr_log_format)c->log_format);
+	int status = tr_run(c, once);
+	tr_config_free(&c);
+	return status;
+}
+
+int tr_cli_run(int argc, char **argv)
+{
+	struct tr_cli_args args = { .argc = argc, .argv = argv, .opts = opts };
+	const char **paths = calloc((size_t)argc, sizeof *paths);
+	bool once = false;
+	size_t n = 0;
+	int opt;
+	if (!paths) {
+		fprintf(stderr, "tailrace run: out of memory\n");
+		return TR_EXIT_FAILURE;
+	}
+	while ((opt = tr_cli_next(&args)) >= 0 || opt == TR_CLI_WORD) {
+		if (opt == OPT_ONCE)
+			once = true;
+		else
+			paths[n++] = args.value;
+	}
+	int status = opt == TR_CLI_WRONG ? TR_EXIT_USAGE : run(paths, n, once);
+	free(paths);
+	return status;
+}

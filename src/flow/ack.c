@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Ranges and their lines. The count of a range is one atomic; only a range that is finished takes the
+ * line's lock, so rows cost no lock. */
+#include "flow/ack.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct tr_ack_queue {
+	pthread_mutex_t lock; /* guards all below */
+	struct tr_ack_line *line; /* NULL: the source has gone */
+	struct tr_ack *head, *tail;
+	bool advancing; /* one thread at a time calls advance() */
+	bool broken;    /* something was abandoned: never advances again */
+};
+
+int tr_ack_line_init(struct tr_ack_line *line, void (*advance)(struct tr_ack_line *, void *))
+{
+	struct tr_ack_queue *q = calloc(1, sizeof *q);
+	if (!q)
+		return -ENOMEM;
+	pthread_mutex_init(&q->lock, NULL);
+	q->line = line;
+	*line = (struct tr_ack_line){ .advance = advance, .q = q };
+	return 0;
+}
+
+bool tr_ack_line_idle(const struct tr_ack_line *line)
+{
+	pthread_mutex_lock(&line->q->lock);
+	bool idle = !line->q->head && !line->q->advancing;
+	pthread_mutex_unlock(&line->q->lock);
+	return idle;
+}
+
+static void queue_free(struct tr_ack_queue *q)
+{
+	pthread_mutex_destroy(&q->lock);
+	free(q);
+}
+
+void tr_ack_line_free(struct tr_ack_line *line)
+{
+	struct tr_ack_queue *q = line->q;
+	if (!q)
+		return;
+	line->q = NULL;
+	pthread_mutex_lock(&q->lock);
+	q->line = NULL;
+	bool idle = !q->head && !q->advancing;
+	pthread_mutex_unlock(&q->lock);
+	if (idle)
+		queue_free(q);
+}
+
+struct tr_ack *tr_ack_new(struct tr_ack_line *line, size_t range_size)
+{
+	struct tr_ack_queue *q = line->q;
+	struct tr_ack *a = calloc(1, sizeof *a + range_size);
+	if (!a)
+		return NULL;
+	atomic_init(&a->open, 1);
+	a->queue = q;
+	pthread_mutex_lock(&q->lock);
+	if (q->tail)
+		q->tail->next = a;
+	else
+		q->head = a;
+	q->tail = a;
+	pthread_mutex_unlock(&q->lock);
+	return a;
+}
+
+/* Hands over the settled ranges at the line's head, unlocked, so that advance() may take locks of its
+ * own and look at the line. */
+static void settle(struct tr_ack *a)
+{
+	struct tr_ack_queue *q = a->queue;
+	pthread_mutex_lock(&q->lock);
+	a->settled = true;
+	if (q->advancing) {
+		pthread_mutex_unlock(&q->lock);
+		return;
+	}
+	q->advancing = true;
+	while (q->head && q->head->settled) {
+		struct tr_ack *done = q->head;
+		struct tr_ack_line *line = q->broken ? NULL : q->line;
+		pthread_mutex_unlock(&q->lock);
+		if (line)
+			line->advance(line, done->range);
+		pthread_mutex_lock(&q->lock);
+		q->head = done->next;
+		if (!q->head)
+			q->tail = NULL;
+		free(done);
+	}
+	q->advancing = false;
+	bool orphan = !q->line && !q->head;
+	pthread_mutex_unlock(&q->lock);
+	if (orphan)
+		queue_free(q);
+}
+
+void tr_ack_more(struct tr_ack *a, int64_t rows)
+{
+	atomic_fetch_add_explicit(&a->open, rows, memory_order_relaxed);
+}
+
+void tr_ack_rows(struct tr_ack *a, int64_t rows)
+{
+	int64_t was = atomic_fetch_sub_explicit(&a->open, rows, memory_order_acq_rel);
+	assert(was >= rows);
+	if (was == rows)
+		settle(a);
+}
+
+void tr_ack_close(struct tr_ack *a)
+{
+	tr_ack_rows(a, 1);
+}
+
+static void break_line(struct tr_ack *a)
+{
+	pthread_mutex_lock(&a->queue->lock);
+	a->queue->broken = true;
+	pthread_mutex_unlock(&a->queue->lock);
+}
+
+/* Adds per_row to each row's count, by runs of rows of one segment. */
+static void by_segment(const struct tr_batch *b, uint32_t first, uint32_t n, int64_t per_row,
+		       bool abandon)
+{
+	for (uint32_t k = first, end = first + n; k < end;) {
+		uint32_t seg = tr_seg_of(b, tr_row(b, k));
+		uint32_t next = k + 1;
+		if (!b->seg_of)
+			next = end;
+		while (next < end && tr_seg_of(b, tr_row(b, next)) == seg)
+			next++;
+		int64_t rows = (int64_t)(next - k) * per_row;
+		if (abandon)
+			break_line(b->segs[seg].ack);
+		if (rows > 0)
+			tr_ack_more(b->segs[seg].ack, rows);
+		else if (rows < 0)
+			tr_ack_rows(b->segs[seg].ack, -rows);
+		k = next;
+	}
+}
+
+void tr_ack_span(const struct tr_batch *b, uint32_t first, uint32_t n)
+{
+	if (b->required)
+		by_segment(b, first, n, -1, false);
+}
+
+void tr_ack_abandon(const struct tr_batch *b, uint32_t first, uint32_t n)
+{
+	if (b->required)
+		by_segment(b, first, n, -1, true);
+}
+
+void tr_ack_batch(const struct tr_batch *b)
+{
+	tr_ack_span(b, 0, b->nsel);
+}
+
+void tr_ack_fan_out(const struct tr_batch *b, uint32_t consumers)
+{
+	if (b->required && consumers != 1)
+		by_segment(b, 0, b->nsel, (int64_t)consumers - 1, false);
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Queues and ports. A queue's lock is taken once a batch. */
+#include "flow/queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "flow/ack.h"
+
+int tr_queue_init(struct tr_queue *q, size_t max_bytes, enum tr_queue_full when_full)
+{
+	*q = (struct tr_queue){ .max_bytes = max_bytes, .low_bytes = max_bytes / 2, .when_full = when_full };
+	return -pthread_mutex_init(&q->lock, NULL);
+}
+
+static struct tr_batch *pop_locked(struct tr_queue *q)
+{
+	struct tr_batch *b = q->head;
+	if (!b)
+		return NULL;
+	q->head = b->next;
+	if (!q->head)
+		q->tail = NULL;
+	b->next = NULL;
+	atomic_fetch_sub(&q->length, 1);
+	return b;
+}
+
+void tr_queue_free(struct tr_queue *q)
+{
+	struct tr_batch *b;
+	while ((b = pop_locked(q)))
+		tr_batch_abandon(&b);
+	free(q->producers);
+	pthread_mutex_destroy(&q->lock);
+}
+
+static bool below(struct tr_queue *q)
+{
+	return atomic_load(&q->bytes) < q->max_bytes;
+}
+
+bool tr_queue_has_room(struct tr_queue *q)
+{
+	if (q->when_full != TR_QUEUE_BLOCK || below(q))
+		return true;
+	atomic_store(&q->waiting, true);
+	/* Looked at again after the flag is up: a release in between either saw it or is seen here. */
+	return below(q);
+}
+
+static void drop(struct tr_queue *q, struct tr_batch **b)
+{
+	tr_ack_batch(*b);
+	tr_count_discarded(q->counters, TR_REASON_BUFFER_FULL, (*b)->nsel);
+	tr_batch_free(b);
+}
+
+void tr_queue_push(struct tr_queue *q, struct tr_batch **bp)
+{
+	struct tr_batch *b = *bp;
+	struct tr_batch *old;
+	*bp = NULL;
+	tr_count(&q->counters->received, b->nsel);
+	/* One batch is let in whatever its size, or nothing larger than the queue could ever pass. */
+	bool over = atomic_load(&q->bytes) > 0 && atomic_load(&q->bytes) + b->charge > q->max_bytes;
+	if (over && q->when_full == TR_QUEUE_DROP_NEWEST) {
+		drop(q, &b);
+		return;
+	}
+	while (over && q->when_full == TR_QUEUE_DROP_OLDEST) {
+		pthread_mutex_lock(&q->lock);
+		old = pop_locked(q);
+		pthread_mutex_unlock(&q->lock);
+		if (!old) {
+			drop(q, &b); /* all that is left is being sent */
+			return;
+		}
+		tr_queue_release(q, old->charge, old->nsel);
+		drop(q, &old);
+		over = atomic_load(&q->bytes) + b->charge > q->max_bytes;
+	}
+	atomic_fetch_add(&q->bytes, b->charge);
+	atomic_fetch_add(&q->events, b->nsel);
+	pthread_mutex_lock(&q->lock);
+	b->next = NULL;
+	if (q->tail)
+		q->tail->next = b;
+	else
+		q->head = b;
+	q->tail = b;
+	atomic_fetch_add(&q->length, 1);
+	pthread_mutex_unlock(&q->lock);
+	q->consumer->wake(q->consumer);
+}
+
+struct tr_batch *tr_queue_pop(struct tr_queue *q)
+{
+	if (atomic_load(&q->length) == 0)
+		return NULL;
+	pthread_mutex_lock(&q->lock);
+	struct tr_batch *b = pop_locked(q);
+	pthread_mutex_unlock(&q->lock);
+	return b;
+}
+
+void tr_queue_release(struct tr_queue *q, size_t bytes, uint64_t events)
+{
+	atomic_fetch_sub(&q->events, events);
+	size_t left = atomic_fetch_sub(&q->bytes, bytes) - bytes;
+	if (left > q->low_bytes || !atomic_load(&q->waiting) || !atomic_exchange(&q->waiting, false))
+		return;
+	for (size_t i = 0; i < q->nproducers; i++)
+		q->producers[i]->wake(q->producers[i]);
+}
+
+bool tr_port_has_room(struct tr_port *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (!tr_queue_has_room(p->queues[i]))
+			return false;
+	return true;
+}
+
+int tr_port_publish(struct tr_port *p, struct tr_batch **bp)
+{
+	struct tr_batch *b = *bp;
+	if (b->nsel == 0) {
+		tr_batch_free(bp);
+		return 0;
+	}
+	struct tr_batch *views[p->n ? p->n : 1];
+	for (size_t i = 1; i < p->n; i++) {
+		views[i] = tr_batch_clone(b);
+		if (!views[i]) {
+			while (--i > 0)
+				tr_batch_free(&views[i]);
+			return -ENOMEM;
+		}
+	}
+	views[0] = b;
+	*bp = NULL;
+	tr_ack_fan_out(b, p->nrequired);
+	if (p->n == 0) {
+		tr_batch_free(&b);
+		return 0;
+	}
+	bool wanted = b->required;
+	for (size_t i = 0; i < p->n; i++) {
+		views[i]->required = wanted && p->required[i];
+		tr_batch_weigh(views[i]);
+	}
+	for (size_t i = 0; i < p->n; i++)
+		tr_queue_push(p->queues[i], &views[i]);
+	return 0;
+}

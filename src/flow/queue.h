@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Bounded queues between components, and the port by which a component's output reaches them. Bounds
+ * are in charged bytes. A full queue makes its producers not runnable; they ask before they take new
+ * work (tr_port_has_room), so a push itself always succeeds. */
+#ifndef TR_FLOW_QUEUE_H
+#define TR_FLOW_QUEUE_H
+
+#include <pthread.h>
+
+#include "flow/batch.h"
+#include "flow/counters.h"
+#include "flow/memory.h"
+
+enum tr_queue_full { TR_QUEUE_BLOCK, TR_QUEUE_DROP_NEWEST, TR_QUEUE_DROP_OLDEST };
+
+struct tr_queue {
+	pthread_mutex_t lock; /* guards head, tail */
+	struct tr_batch *head, *tail;
+	_Atomic uint32_t length;
+	_Atomic bool waiting; /* a producer found no room since the queue last fell to the low mark */
+	/* Everything pushed and not yet released, popped or not. */
+	_Atomic size_t bytes;
+	_Atomic uint64_t events;
+	size_t max_bytes, low_bytes;
+	enum tr_queue_full when_full;
+	struct tr_waker *consumer;
+	struct tr_waker **producers; /* woken when there is room again */
+	size_t nproducers;
+	struct tr_counters *counters; /* the consumer's */
+};
+
+int tr_queue_init(struct tr_queue *q, size_t max_bytes, enum tr_queue_full when_full);
+/* Frees what is still in it, unaccounted: it will be read again. */
+void tr_queue_free(struct tr_queue *q);
+/* If false, the producers are woken when there is. */
+bool tr_queue_has_room(struct tr_queue *q);
+/* Takes the view. Drops, accounted for, what `when_full` says. */
+void tr_queue_push(struct tr_queue *q, struct tr_batch **b);
+/* The oldest view, or NULL. It counts for the queue until tr_queue_release. */
+struct tr_batch *tr_queue_pop(struct tr_queue *q);
+/* bytes and events that pop()ped views counted for are gone. */
+void tr_queue_release(struct tr_queue *q, size_t bytes, uint64_t events);
+
+/* Where a component's output goes. */
+struct tr_port {
+	size_t n;
+	struct tr_queue **queues;
+	bool *required; /* beside each queue: whether something behind it must have the events */
+	uint32_t nrequired;
+};
+
+bool tr_port_has_room(struct tr_port *p);
+/* Gives every consumer a view of its own; *b is gone. Events that nobody requires are settled. When
+ * memory for a view is short, -ENOMEM and *b is still the caller's. */
+int tr_port_publish(struct tr_port *p, struct tr_batch **b);
+
+#endif

@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From a checked configuration to running tasks, and back. */
+#include "run/graph.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define STAGE_BATCHES 4 /* a worker does so many of one chain before it looks at others */
+
+/* ---- what the tasks do ---- */
+
+static void run_source(struct tr_task *t, unsigned worker)
+{
+	struct tr_host *h = (struct tr_host *)((char *)t - offsetof(struct tr_host, own_task));
+	struct tr_graph *g = h->graph;
+	const struct tr_source_ops *ops = &h->comp->plugin->source;
+	tr_host_run_done(h);
+	if (atomic_load(&h->stopped))
+		return;
+	if (h->writer.stuck && !tr_writer_flush(&h->writer)) {
+		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
+		return;
+	}
+	if (atomic_load(&g->draining)) {
+		if (ops->stop)
+			ops->stop(h->self);
+		atomic_store(&h->stopped, true);
+		return;
+	}
+	if (!tr_port_has_room(&h->port))
+		return;
+	uint64_t before = atomic_load_explicit(&h->counters.created, memory_order_relaxed);
+	enum tr_run r = ops->run(h->self, &h->writer);
+	bool flushed = tr_writer_flush(&h->writer);
+	if (atomic_load_explicit(&h->counters.created, memory_order_relaxed) != before)
+		tr_count(&g->pool.workers[worker].batches, 1);
+	if (!flushed || h->writer.short_of_memory) {
+		h->writer.short_of_memory = false;
+		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
+	}
+	if (r == TR_EOF && flushed) {
+		if (ops->stop)
+			ops->stop(h->self);
+		atomic_store(&h->stopped, true);
+	} else if (r != TR_IDLE) {
+		tr_host_wake(h);
+	}
+}
+
+static void another_worker(void *ctx)
+{
+	tr_task_wake(ctx);
+}
+
+static void run_chain(struct tr_task *t, unsigned worker)
+{
+	struct tr_chain *c = (struct tr_chain *)((char *)t - offsetof(struct tr_chain, task));
+	for (size_t i = 0; i < c->n; i++)
+		tr_host_run_done(c->hosts[i]);
+	for (int i = 0; i < STAGE_BATCHES; i++) {
+		switch (tr_stage_run(&c->stage, worker, another_worker, t)) {
+		case TR_STAGE_IDLE:
+			return;
+		case TR_STAGE_LATER:
+			tr_loop_wake_at(&c->graph->loop, t, tr_mono_ns() + 50 * TR_MS);
+			return;
+		case TR_STAGE_MORE:
+			tr_count(&c->graph->pool.workers[worker].batches, 1);
+		}
+	}
+	tr_task_wake(t);
+}
+
+static void run_sink(struct tr_task *t, unsigned worker)
+{
+	struct tr_host *h = (struct tr_host *)((char *)t - offsetof(struct tr_host, own_task));
+	struct tr_graph *g = h->graph;
+	const struct tr_sink_ops *ops = &h->comp->plugin->sink;
+	int64_t wake_at = TR_NEVER;
+	tr_host_run_done(h);
+	if (ops->tick)
+		ops->tick(h->self);
+	if (h->sink.dead_letter)
+		tr_host_wake_at(h, tr_dead_letter_tick(h->sink.dead_letter));
+	if (!atomic_load(&g->live))
+		return;
+	uint64_t before = atomic_load_explicit(&h->counters.sent, memory_order_relaxed);
+	if (tr_sink_run(&h->sink, atomic_load(&g->flushing), &wake_at))
+		tr_host_wake(h);
+	tr_host_wake_at(h, wake_at);
+	if (atomic_load_explicit(&h->counters.sent, memory_order_relaxed) != before)
+		tr_count(&g->pool.workers[worker].batches, 1);
+}
+
+/* ---- wiring ---- */
+
+static struct tr_host *host_of(struct tr_graph *g, size_t i)
+{
+	return &g->hosts[i];
+}
+
+static bool takes_from(const struct tr_component *c, size_t from)
+{
+	for (size_t i = 0; i < c->ninputs; i++)
+		if (c->inputs[i] == from)
+			return true;
+	return false;
+}
+
+static size_t consumers_of(const struct tr_graph *g, size_t from, size_t *last)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		if (g->hosts[i].comp->reachable && takes_from(g->hosts[i].comp, from)) {
+			*last = i;
+			n++;
+		}
+	}
+	return n;
+}
+
+static bool leads_to_required(const struct tr_graph *g, size_t from)
+{
+	const struct tr_component *c = g->hosts[from].comp;
+	if (c->kind == TR_SINK)
+		return c->sink.required;
+	for (size_t i = 0; i < g->nhosts; i++)
+		if (g->hosts[i].comp->reachable && takes_from(g->hosts[i].comp, from) &&
+		    leads_to_required(g, i))
+			return true;
+	return false;
+}
+
+static struct tr_chain *chain_headed_by(struct tr_graph *g, const struct tr_host *h)
+{
+	for (size_t i = 0; i < g->nchains; i++)
+		if (g->chains[i].hosts[0] == h)
+			return &g->chains[i];
+	return NULL;
+}
+
+static struct tr_queue *queue_before(struct tr_graph *g, struct tr_host *h)
+{
+	return h->comp->kind == TR_SINK ? &h->sink.in : &chain_headed_by(g, h)->stage.in;
+}
+
+static int wire_producer(struct tr_queue *q, struct tr_task *producer)
+{
+	struct tr_waker **w = realloc(q->producers, (q->nproducers + 1) * sizeof(struct tr_waker *));
+	if (!w)
+		return -ENOMEM;
+	q->producers = w;
+	q->producers[q->nproducers++] = &producer->waker;
+	return 0;
+}
+
+/* From the component at index `from`, run by `task`, to everything that has it among its inputs. */
+static int wire_port(struct tr_graph *g, size_t from, struct tr_port *p, struct tr_task *task)
+{
+	size_t last;
+	size_t n = consumers_of(g, from, &last);
+	p->queues = calloc(n ? n : 1, sizeof(struct tr_queue *));
+	p->required = calloc(n ? n : 1, sizeof *p->required);
+	if (!p->queues || !p->required)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (!h->comp->reachable || !takes_from(h->comp, from))
+			continue;
+		struct tr_queue *q = queue_before(g, h);
+		p->queues[p->n] = q;
+		p->required[p->n] = leads_to_required(g, i);
+		p->nrequired += p->required[p->n];
+		p->n++;
+		if (wire_producer(q, task) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static bool is_stateless(const struct tr_component *c)
+{
+	const struct tr_transform_ops *ops = &c->plugin->transform;
+	return ops->stateless && ops->stateless(c->cfg);
+}
+
+/* Whether the transform goes on a chain that ends with `tail`, instead of beginning one. */
+static bool continues(const struct tr_graph *g, const struct tr_chain *c, size_t at)
+{
+	const struct tr_component *comp = g->hosts[at].comp;
+	size_t tail = (size_t)(c->hosts[c->n - 1] - g->hosts), only;
+	return comp->ninputs == 1 && comp->inputs[0] == tail && consumers_of(g, tail, &only) == 1 &&
+	       is_stateless(comp) == c->stateless;
+}
+
+static int make_chains(struct tr_graph *g)
+{
+	g->chains = calloc(g->nhosts ? g->nhosts : 1, sizeof *g->chains);
+	if (!g->chains)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		struct tr_chain *c = NULL;
+		if (h->comp->kind != TR_TRANSFORM || !h->comp->reachable)
+			continue;
+		for (size_t k = 0; k < g->nchains && !c; k++)
+			if (continues(g, &g->chains[k], i))
+				c = &g->chains[k];
+		if (!c) {
+			c = &g->chains[g->nchains++];
+			c->graph = g;
+			c->stateless = is_stateless(h->comp);
+			tr_task_init(&c->task, &g->pool, run_chain, c->stateless ? g->pool.n : 1);
+			c->hosts = calloc(g->nhosts, sizeof(struct tr_host *));
+			if (!c->hosts)
+				return -ENOMEM;
+		}
+		c->hosts[c->n++] = h;
+		h->task = &c->task;
+	}
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static int open_host(struct tr_host *h, struct tr_err *e)
+{
+	const struct tr_plugin *p = h->comp->plugin;
+	int rc = p->open(h->comp->cfg, h, &h->self, e);
+	h->opened = rc == 0;
+	return rc < 0 ? tr_err_in(e, "%s", h->comp->id) : 0;
+}
+
+static int open_sink(struct tr_host *h, struct tr_err *e)
+{
+	const struct tr_sink_cfg *c = &h->comp->sink;
+	struct tr_sink *s = &h->sink;
+	static const enum tr_queue_full full[] = { TR_QUEUE_BLOCK, TR_QUEUE_DROP_NEWEST,
+						   TR_QUEUE_DROP_OLDEST };
+	if (tr_queue_init(&s->in, (size_t)c->buffer_max_size, full[c->when_full]) < 0 ||
+	    tr_sink_init(s) < 0)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	s->in.consumer = &h->own_task.waker;
+	s->in.counters = s->counters = &h->counters;
+	s->plugin = h->comp->plugin;
+	s->waker = &h->own_task.waker;
+	s->window = 1;
+	s->max_bytes = c->batch_max_bytes;
+	s->max_events = c->batch_max_events;
+	s->max_wait_ns = c->batch_max_wait_ns;
+	if (c->dead_letter.n) {
+		s->dead_letter = tr_dead_letter_new(
+			h, h->comp->id, c->dead_letter.p,
+			tr_host_metric(h, "tailrace_dead_letter_events_total",
+				       "Refused events written to dead letters.", TR_COUNTER, NULL, NULL),
+			tr_host_metric(h, "tailrace_dead_letter_removed_events_total",
+				       "Dead letters removed with the oldest file to make room.",
+				       TR_COUNTER, NULL, NULL));
+		if (!s->dead_letter)
+			return tr_err_set(e, -ENOMEM, "out of memory");
+	}
+	int rc = open_host(h, e);
+	s->self = h->self;
+	return rc;
+}
+
+static int open_chain(struct tr_chain *c, struct tr_err *e)
+{
+	struct tr_graph *g = c->graph;
+	struct tr_stage_step *steps = calloc(c->n, sizeof *steps);
+	size_t limit = g->memory.limit / 16;
+	if (!steps || tr_queue_init(&c->stage.in, limit < 512u << 10 ? 512u << 10 : limit,
+				    TR_QUEUE_BLOCK) < 0)
+		goto nomem;
+	c->stage.in.consumer = &c->task.waker;
+	c->stage.in.counters = &c->hosts[0]->counters;
+	if (tr_stage_init(&c->stage, steps, c->n, c->stateless ? 2 * g->pool.n : 1) < 0)
+		goto nomem;
+	for (size_t i = 0; i < c->n; i++) {
+		struct tr_host *h = c->hosts[i];
+		const struct tr_transform_ops *ops = &h->comp->plugin->transform;
+		int rc = open_host(h, e);
+		if (rc < 0)
+			return rc;
+		steps[i] = (struct tr_stage_step){ .plugin = h->comp->plugin, .self = h->self,
+						   .counters = &h->counters };
+		if (!ops->scratch_new)
+			continue;
+		steps[i].scratch = calloc(g->pool.n, sizeof *steps[i].scratch);
+		for (unsigned k = 0; k < g->pool.n; k++)
+			if (!steps[i].scratch || ops->scratch_new(h->self, &steps[i].scratch[k]) < 0)
+				goto nomem;
+	}
+	return 0;
+nomem:
+	if (!c->stage.steps)
+		free(steps);
+	return tr_err_set(e, -ENOMEM, "out of memory");
+}
+
+static bool has_label(const struct tr_const_label *l, size_t n, const struct tr_name *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (l[i].name == name)
+			return true;
+	return false;
+}
+
+/* The component's labels, then the global ones where absent. */
+static int const_labels(struct tr_host *h)
+{
+	const struct tr_map *maps[] = { &h->comp->source.labels, &h->graph->config->labels };
+	struct tr_writer *w = &h->writer;
+	size_t nmaps = h->comp->plugin->no_host_label ? 1 : 2;
+	w->labels = calloc(maps[0]->n + maps[1]->n + 1, sizeof *w->labels);
+	for (size_t m = 0; w->labels && m < nmaps; m++) {
+		for (size_t i = 0; i < maps[m]->n; i++) {
+			const struct tr_name *name = tr_name(maps[m]->v[i].key);
+			if (!name)
+				return -ENOMEM;
+			if (!has_label(w->labels, w->nlabels, name))
+				w->labels[w->nlabels++] =
+					(struct tr_const_label){ name, maps[m]->v[i].v.s };
+		}
+	}
+	return w->labels ? 0 : -ENOMEM;
+}
+
+static int open_source(struct tr_host *h, struct tr_err *e)
+{
+	struct tr_graph *g = h->graph;
+	tr_writer_init(&h->writer, &g->memory, &h->own_task.waker);
+	h->writer.port = &h->port;
+	h->writer.counters = &h->counters;
+	if (const_labels(h) < 0)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	int rc = h->comp->plugin->source.save ? tr_saver_open(h, e) : 0;
+	if (rc == 0)
+		rc = open_host(h, e);
+	else
+		tr_err_in(e, "%s", h->comp->id);
+	tr_sb_free(&h->saver.loaded);
+	return rc;
+}
+
+static int load_plugins(struct tr_graph *g, struct tr_err *e)
+{
+	for (size_t i = 0; i < g->nhosts; i++) {
+		const struct tr_plugin *p = g->hosts[i].comp->plugin;
+		bool seen = false;
+		for (size_t k = 0; k < i; k++)
+			seen |= g->hosts[k].comp->plugin == p;
+		int rc = !seen && p->load && g->hosts[i].comp->reachable ? p->load(e) : 0;
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* The agent's own files: nobody reads them. */
+static int own_files(struct tr_graph *g)
+{
+	char path[PATH_MAX], real[PATH_MAX];
+	struct tr_host any = { .graph = g };
+	const char *dir = realpath(g->config->data_dir.p, real);
+	snprintf(path, sizeof path, "%s/", dir ? dir : g->config->data_dir.p);
+	int rc = tr_host_own(&any, path);
+	ssize_t n = readlink("/proc/self/fd/2", path, sizeof path - 1);
+	if (rc == 0 && n > 0 && path[0] == '/') {
+		path[n] = 0;
+		rc = tr_host_own(&any, path);
+	}
+	return rc;
+}
+
+static int open_all(struct tr_graph *g, struct tr_err *e)
+{
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		int rc = h->comp->kind == TR_SINK && h->comp->reachable ? open_sink(h, e) : 0;
+		if (rc < 0)
+			return rc;
+	}
+	for (size_t i = 0; i < g->nchains; i++) {
+		int rc = open_chain(&g->chains[i], e);
+		if (rc < 0)
+			return rc;
+	}
+	for (size_t i = 0; i < g->nchains; i++) {
+		struct tr_chain *c = &g->chains[i];
+		size_t tail = (size_t)(c->hosts[c->n - 1] - g->hosts);
+		if (wire_port(g, tail, &c->stage.out, &c->task) < 0)
+			return tr_err_set(e, -ENOMEM, "out of memory");
+	}
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (h->comp->kind != TR_SOURCE || !h->comp->reachable)
+			continue;
+		if (wire_port(g, i, &h->port, &h->own_task) < 0)
+			return tr_err_set(e, -ENOMEM, "out of memory");
+		int rc = open_source(h, e);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once, struct tr_err *e)
+{
+	*g = (struct tr_graph){ .config = config, .once = once, .nhosts = config->ncomponents };
+	atomic_init(&g->live, true);
+	g->start_wall_ns = tr_wall_ns();
+	pthread_mutex_init(&g->own_lock, NULL);
+	g->lock_fd = -1;
+	int rc = tr_memory_init(&g->memory, (size_t)config->memory_limit);
+	if (rc == 0)
+		rc = tr_loop_init(&g->loop);
+	if (rc == 0)
+		rc = tr_pool_start(&g->pool, config->threads ? (unsigned)config->threads : tr_pool_cpus());
+	if (rc < 0)
+		return tr_err_set(e, rc, "cannot start the threads: %s", strerror(-rc));
+	g->hosts = calloc(g->nhosts ? g->nhosts : 1, sizeof *g->hosts);
+	if (!g->hosts) {
+		g->nhosts = 0;
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	}
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		const struct tr_component *c = &config->components[i];
+		h->graph = g;
+		h->comp = c;
+		h->task = &h->own_task;
+		pthread_mutex_init(&h->lock, NULL);
+		tr_task_init(&h->own_task, &g->pool, c->kind == TR_SOURCE ? run_source : run_sink, 1);
+		if (c->reachable && c->kind != TR_TRANSFORM && tr_loop_add(&g->loop, &h->own_task) < 0)
+			return tr_err_set(e, -ENOMEM, "out of memory");
+	}
+	rc = load_plugins(g, e);
+	if (rc == 0 && (g->lock_fd = tr_data_dir_open(config->data_dir.p, e)) < 0)
+		rc = g->lock_fd;
+	if (rc == 0 && (own_files(g) < 0 || make_chains(g) < 0))
+		rc = tr_err_set(e, -ENOMEM, "out of memory");
+	for (size_t i = 0; rc == 0 && i < g->nchains; i++)
+		if (tr_loop_add(&g->loop, &g->chains[i].task) < 0)
+			rc = tr_err_set(e, -ENOMEM, "out of memory");
+	if (rc == 0)
+		rc = open_all(g, e);
+	if (rc < 0)
+		return rc;
+	atomic_store(&g->started, true);
+	for (size_t i = 0; i < g->nhosts; i++)
+		if (g->hosts[i].opened && g->hosts[i].comp->kind != TR_TRANSFORM)
+			tr_host_wake(&g->hosts[i]);
+	return 0;
+}
+
+/* ---- draining ---- */
+
+static void wake_kind(struct tr_graph *g, enum tr_kind kind)
+{
+	for (size_t i = 0; i < g->nhosts; i++)
+		if (g->hosts[i].opened && g->hosts[i].comp->kind == kind)
+			tr_host_wake(&g->hosts[i]);
+}
+
+void tr_graph_drain(struct tr_graph *g)
+{
+	atomic_store(&g->draining, true);
+	atomic_store(&g->flushing, true);
+	wake_kind(g, TR_SOURCE);
+	wake_kind(g, TR_SINK);
+}
+
+void tr_graph_give_up(struct tr_graph *g)
+{
+	atomic_store(&g->live, false);
+	wake_kind(g, TR_SINK);
+}
+
+bool tr_graph_all_ended(struct tr_graph *g)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (h->comp->kind != TR_SOURCE || !h->opened)
+			continue;
+		if (!atomic_load(&h->stopped) || h->writer.stuck)
+			return false;
+		n++;
+	}
+	return n > 0;
+}
+
+/* In the direction of the data: what is idle stays so once all before it is. */
+bool tr_graph_drained(struct tr_graph *g)
+{
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (h->comp->kind == TR_SOURCE && h->opened && !atomic_load(&h->stopped))
+			return false;
+	}
+	for (size_t i = 0; i < g->nchains; i++)
+		if (!tr_stage_idle(&g->chains[i].stage))
+			return false;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink))
+			return false;
+	}
+	return true;
+}
+
+static void pong(void *arg)
+{
+	struct tr_graph *g = arg;
+	atomic_store(&g->ping_ns, 0);
+}
+
+bool tr_graph_healthy(struct tr_graph *g)
+{
+	int64_t none = 0, now = tr_mono_ns(), asked = atomic_load(&g->ping_ns);
+	if (asked && now - asked > 10 * TR_SEC)
+		return false;
+	if (atomic_compare_exchange_strong(&g->ping_ns, &none, now) &&
+	    tr_loop_post(&g->loop, pong, g) < 0)
+		atomic_store(&g->ping_ns, 0);
+	return tr_pool_healthy(&g->pool, 30 * TR_SEC);
+}
+
+/* ---- closing ---- */
+
+uint64_t tr_host_pending(const struct tr_host *h)
+{
+	const struct tr_graph *g = h->graph;
+	if (h->comp->kind == TR_SINK)
+		return h->opened ? atomic_load(&h->sink.in.events) : 0;
+	for (size_t i = 0; i < g->nchains; i++)
+		if (g->chains[i].hosts[0] == h)
+			return atomic_load(&g->chains[i].stage.in.events);
+	return 0;
+}
+
+static uint64_t lost_events(struct tr_graph *g)
+{
+	uint64_t pending = 0;
+	bool unreadable = false;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		pending += tr_host_pending(h);
+		unreadable |= h->comp->kind == TR_SOURCE && !h->comp->plugin->source.save &&
+			      atomic_load(&h->counters.created) > 0;
+	}
+	return unreadable ? pending : 0;
+}
+
+static void close_host(struct tr_host *h)
+{
+	if (h->opened && h->comp->plugin->close)
+		h->comp->plugin->close(h->self);
+	h->opened = false;
+}
+
+static void close_chain(struct tr_chain *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct tr_stage_step *st = c->stage.steps ? &c->stage.steps[i] : NULL;
+		const struct tr_transform_ops *ops = &c->hosts[i]->comp->plugin->transform;
+		for (unsigned k = 0; st && st->scratch && k < c->graph->pool.n; k++)
+			if (st->scratch[k] && ops->scratch_free)
+				ops->scratch_free(c->hosts[i]->self, st->scratch[k]);
+		if (st)
+			free(st->scratch);
+		close_host(c->hosts[i]);
+	}
+	if (c->stage.ring)
+		tr_stage_free(&c->stage);
+	free(c->stage.steps);
+	free(c->stage.out.queues);
+	free(c->stage.out.required);
+	free(c->hosts);
+}
+
+static void free_host(struct tr_host *h)
+{
+	while (h->metrics) {
+		struct tr_own_metric *m = h->metrics;
+		h->metrics = m->next;
+		free(m->label);
+		free(m->value);
+		free(m);
+	}
+	free(h->port.queues);
+	free(h->port.required);
+	pthread_mutex_destroy(&h->lock);
+}
+
+static bool calls_outstanding(struct tr_graph *g)
+{
+	for (size_t i = 0; i < g->nhosts; i++)
+		if (atomic_load(&g->hosts[i].calls) > 0)
+			return true;
+	return false;
+}
+
+/* Calls on the io threads end, or hang; what they finished is told to the components, whose tasks don't
+ * run any more. */
+static bool finish_calls(struct tr_graph *g)
+{
+	int64_t deadline = tr_mono_ns() + TR_SEC / 2;
+	while (calls_outstanding(g) && tr_mono_ns() < deadline) {
+		uv_run(&g->loop.uv, UV_RUN_NOWAIT);
+		for (size_t i = 0; i < g->nhosts; i++)
+			tr_host_run_done(&g->hosts[i]);
+		usleep(1000);
+	}
+	return !calls_outstanding(g);
+}
+
+uint64_t tr_graph_close(struct tr_graph *g)
+{
+	atomic_store(&g->live, false);
+	tr_pool_stop(&g->pool);
+	bool finished = finish_calls(g);
+	uint64_t lost = lost_events(g);
+	for (size_t i = 0; i < g->nhosts; i++)
+		if (g->hosts[i].opened && g->hosts[i].saver.path)
+			tr_saver_final(&g->hosts[i]);
+	if (g->lock_fd >= 0)
+		close(g->lock_fd);
+	/* A call that hangs still uses its component: then nothing is taken apart, the process ends. */
+	if (!finished)
+		return lost;
+	/* against the data: requests and batches first, then the sources that they acknowledge to */
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (h->comp->kind != TR_SINK || !h->sink.sizes)
+			continue;
+		close_host(h);
+		tr_dead_letter_free(&h->sink.dead_letter);
+		tr_sink_free(&h->sink);
+	}
+	for (size_t i = 0; i < g->nchains; i++)
+		close_chain(&g->chains[i]);
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (h->comp->kind == TR_SOURCE && h->writer.account.memory)
+			tr_writer_free(&h->writer);
+		if (h->comp->kind == TR_SOURCE)
+			close_host(h);
+		tr_saver_close(h);
+	}
+	if (!tr_loop_close(&g->loop, tr_mono_ns() + TR_SEC / 2))
+		return lost;
+	for (size_t i = 0; i < g->nhosts; i++)
+		free_host(&g->hosts[i]);
+	tr_pool_free(&g->pool);
+	tr_memory_free(&g->memory);
+	for (size_t i = 0; i < g->nown; i++)
+		free(g->own[i]);
+	free(g->own);
+	free(g->chains);
+	free(g->hosts);
+	pthread_mutex_destroy(&g->own_lock);
+	return lost;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* /metrics: what the engine counts of every component, what components count themselves, and the process
+ * (OPTIONS.md, "Metrics"). A family's samples stand together, as the format asks. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "codec/promtext.h"
+#include "run/graph.h"
+
+static const char *kind_name(enum tr_kind k)
+{
+	return k == TR_SOURCE ? "source" : k == TR_TRANSFORM ? "transform" : "sink";
+}
+
+static size_t component_labels(const struct tr_host *h, struct tr_prom_label *l)
+{
+	l[0] = (struct tr_prom_label){ TR_STR("component_id"), tr_str_c(h->comp->id) };
+	l[1] = (struct tr_prom_label){ TR_STR("component_kind"), tr_str_c(kind_name(h->comp->kind)) };
+	l[2] = (struct tr_prom_label){ TR_STR("component_type"), tr_str_c(h->comp->plugin->name) };
+	return 3;
+}
+
+static void sample(struct tr_sb *out, const char *name, const struct tr_host *h, int64_t v)
+{
+	struct tr_prom_label l[3];
+	tr_prom_sample_i64(out, tr_str_c(name), l, component_labels(h, l), v);
+}
+
+static void family(struct tr_sb *out, const char *name, const char *help, enum tr_prom_type type)
+{
+	tr_prom_family(out, tr_str_c(name), tr_str_c(help), type);
+}
+
+static void one(struct tr_sb *out, const char *name, const char *help, enum tr_prom_type type,
+		double v)
+{
+	family(out, name, help, type);
+	tr_prom_sample_f64(out, tr_str_c(name), NULL, 0, v);
+}
+
+static void counters(struct tr_graph *g, struct tr_sb *out)
+{
+	static const struct {
+		const char *name, *help;
+		size_t at;
+	} list[] = {
+		{ "tailrace_component_received_events_total", "Events that came in.",
+		  offsetof(struct tr_counters, received) },
+		{ "tailrace_component_created_events_total", "Events made here.",
+		  offsetof(struct tr_counters, created) },
+		{ "tailrace_component_sent_events_total",
+		  "Events that went on; of a sink: that its destination acknowledged.",
+		  offsetof(struct tr_counters, sent) },
+		{ "tailrace_component_sent_bytes_total",
+		  "Bytes that went on; of a sink: on the wire.",
+		  offsetof(struct tr_counters, sent_bytes) },
+	};
+	for (size_t k = 0; k < sizeof list / sizeof *list; k++) {
+		family(out, list[k].name, list[k].help, TR_PROM_COUNTER);
+		for (size_t i = 0; i < g->nhosts; i++) {
+			const char *base = (const char *)&g->hosts[i].counters;
+			const _Atomic uint64_t *c = (const void *)(base + list[k].at);
+			sample(out, list[k].name, &g->hosts[i], (int64_t)atomic_load(c));
+		}
+	}
+	const char *name = "tailrace_component_discarded_events_total";
+	family(out, name, "Events that end here, by reason.", TR_PROM_COUNTER);
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_prom_label l[4];
+		size_t n = component_labels(&g->hosts[i], l);
+		for (int r = 0; r < TR_REASONS; r++) {
+			uint64_t v = atomic_load(&g->hosts[i].counters.discarded[r]);
+			l[n] = (struct tr_prom_label){ TR_STR("reason"), tr_str_c(tr_reason_names[r]) };
+			if (v)
+				tr_prom_sample_i64(out, tr_str_c(name), l, n + 1, (int64_t)v);
+		}
+	}
+	name = "tailrace_component_pending_events";
+	family(out, name, "Events inside.", TR_PROM_GAUGE);
+	for (size_t i = 0; i < g->nhosts; i++)
+		sample(out, name, &g->hosts[i], (int64_t)tr_host_pending(&g->hosts[i]));
+}
+
+static void sinks(struct tr_graph *g, struct tr_sb *out)
+{
+	static const struct {
+		const char *name, *help;
+		enum tr_prom_type type;
+	} list[] = {
+		{ "tailrace_sink_up", "0 while the destination can't be reached or refuses us.",
+		  TR_PROM_GAUGE },
+		{ "tailrace_retries_total", "Requests sent again.", TR_PROM_COUNTER },
+		{ "tailrace_buffer_bytes", "Bytes that the sink's buffer holds.", TR_PROM_GAUGE },
+		{ "tailrace_buffer_events", "Events that the sink's buffer holds.", TR_PROM_GAUGE },
+	};
+	for (size_t k = 0; k < sizeof list / sizeof *list; k++) {
+		family(out, list[k].name, list[k].help, list[k].type);
+		for (size_t i = 0; i < g->nhosts; i++) {
+			struct tr_host *h = &g->hosts[i];
+			if (h->comp->kind != TR_SINK || !h->opened)
+				continue;
+			int64_t v = k == 0   ? !atomic_load(&h->down)
+				    : k == 1 ? (int64_t)atomic_load(&h->retries)
+				    : k == 2 ? (int64_t)atomic_load(&h->sink.in.bytes)
+					     : (int64_t)atomic_load(&h->sink.in.events);
+			sample(out, list[k].name, h, v);
+		}
+	}
+}
+
+static void checkpoints(struct tr_graph *g, struct tr_sb *out)
+{
+	const char *name = "tailrace_checkpoint_age_seconds";
+	family(out, name, "How long what changed since the last save has been waiting for one.",
+	       TR_PROM_GAUGE);
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = &g->hosts[i];
+		struct tr_prom_label l[3];
+		if (!h->saver.path)
+			continue;
+		double age = atomic_load(&h->saver.dirty)
+				     ? (double)(tr_mono_ns() - atomic_load(&h->saver.saved_ns)) / 1e9
+				     : 0;
+		tr_prom_sample_f64(out, tr_str_c(name), l, component_labels(h, l), age);
+	}
+}
+
+struct entry {
+	struct tr_host *h;
+	struct tr_own_metric *m;
+};
+
+static int by_name(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+	int c = strcmp(x->m->name, y->m->name);
+	return c ? c : (x->h > y->h) - (x->h < y->h);
+}
+
+/* What components made with tr_host_metric. */
+static void own(struct tr_graph *g, struct tr_sb *out)
+{
+	struct entry *list = NULL;
+	size_t n = 0, cap = 0;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = &g->hosts[i];
+		pthread_mutex_lock(&h->lock);
+		for (struct tr_own_metric *m = h->metrics; m; m = m->next) {
+			if (n == cap) {
+				struct entry *more = realloc(list, (cap + 64) * sizeof *list);
+				if (!more)
+					break;
+				list = more;
+				cap += 64;
+			}
+			list[n++] = (struct entry){ h, m };
+		}
+		pthread_mutex_unlock(&h->lock);
+	}
+	if (n)
+		qsort(list, n, sizeof *list, by_name);
+	for (size_t i = 0; i < n; i++) {
+		struct tr_own_metric *m = list[i].m;
+		struct tr_prom_label l[4];
+		size_t k = component_labels(list[i].h, l);
+		if (m->label)
+			l[k++] = (struct tr_prom_label){ tr_str_c(m->label), tr_str_c(m->value) };
+		if (i == 0 || strcmp(list[i - 1].m->name, m->name) != 0)
+			family(out, m->name, m->help,
+			       m->type == TR_COUNTER ? TR_PROM_COUNTER : TR_PROM_GAUGE);
+		tr_prom_sample_i64(out, tr_str_c(m->name), l, k, atomic_load(&m->v));
+	}
+	free(list);
+}
+
+static int count_fds(void)
+{
+	int n = 0;
+	DIR *d = opendir("/proc/self/fd");
+	if (!d)
+		return 0;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 3; /* ".", ".." and its own */
+}
+
+static void process(struct tr_graph *g, struct tr_sb *out)
+{
+	struct rusage ru;
+	struct rlimit lim;
+	struct tr_sb statm = { 0 };
+	unsigned long size = 0, resident = 0;
+	if (getrusage(RUSAGE_SELF, &ru) == 0)
+		one(out, "process_cpu_seconds_total", "User and system CPU time.", TR_PROM_COUNTER,
+		    (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+			    (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6);
+	if (tr_io_read_file("/proc/self/statm", 4096, &statm, NULL) == 0 &&
+	    sscanf(tr_sb_cstr(&statm), "%lu %lu", &size, &resident) == 2) {
+		double page = (double)sysconf(_SC_PAGESIZE);
+		one(out, "process_virtual_memory_bytes", "Virtual memory.", TR_PROM_GAUGE,
+		    (double)size * page);
+		one(out, "process_resident_memory_bytes", "Resident memory.", TR_PROM_GAUGE,
+		    (double)resident * page);
+	}
+	tr_sb_free(&statm);
+	one(out, "process_open_fds", "Open file descriptors.", TR_PROM_GAUGE, count_fds());
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0)
+		one(out, "process_max_fds", "Most file descriptors that may be open.", TR_PROM_GAUGE,
+		    (double)lim.rlim_cur);
+	one(out, "process_start_time_seconds", "When the process started, since the epoch.",
+	    TR_PROM_GAUGE, (double)g->start_wall_ns / 1e9);
+}
+
+void tr_graph_metrics(struct tr_graph *g, struct tr_sb *out)
+{
+	const char *name = "tailrace_build_info";
+	struct tr_prom_label version = { TR_STR("version"), TR_STR(VERSION) };
+	family(out, name, "1, with the version.", TR_PROM_GAUGE);
+	tr_prom_sample_i64(out, tr_str_c(name), &version, 1, 1);
+	counters(g, out);
+	sinks(g, out);
+	checkpoints(g, out);
+	own(g, out);
+	name = "tailrace_worker_batches_total";
+	family(out, name, "Turns of a worker that moved events.", TR_PROM_COUNTER);
+	for (unsigned i = 0; i < g->pool.n; i++) {
+		char index[12];
+		snprintf(index, sizeof index, "%u", i);
+		struct tr_prom_label l = { TR_STR("worker"), tr_str_c(index) };
+		tr_prom_sample_i64(out, tr_str_c(name), &l, 1,
+				   (int64_t)atomic_load(&g->pool.workers[i].batches));
+	}
+	one(out, "tailrace_memory_bytes", "Bytes charged to memory_limit.", TR_PROM_GAUGE,
+	    (double)atomic_load(&g->memory.used));
+	one(out, "tailrace_memory_peak_bytes", "The most that was ever charged.", TR_PROM_GAUGE,
+	    (double)atomic_load(&g->memory.peak));
+	one(out, "tailrace_memory_limit_bytes", "memory_limit.", TR_PROM_GAUGE,
+	    (double)g->memory.limit);
+	one(out, "tailrace_regex_jit", "1 when patterns are compiled to machine code.", TR_PROM_GAUGE,
+	    tr_regex_jit_works());
+	process(g, out);
+}
