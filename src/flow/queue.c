@@ -129,7 +129,7 @@ int tr_port_publish(struct tr_port *p, struct tr_batch **bp)
 		tr_batch_free(bp);
 		return 0;
 	}
-	struct tr_batch *views[p->n ? p->n : 1];
+	struct tr_batch **views = p->views;
 	for (size_t i = 1; i < p->n; i++) {
 		views[i] = tr_batch_clone(b);
 		if (!views[i]) {
@@ -138,13 +138,13 @@ int tr_port_publish(struct tr_port *p, struct tr_batch **bp)
 			return -ENOMEM;
 		}
 	}
-	views[0] = b;
 	*bp = NULL;
 	tr_ack_fan_out(b, p->nrequired);
 	if (p->n == 0) {
 		tr_batch_free(&b);
 		return 0;
 	}
+	views[0] = b;
 	bool wanted = b->required;
 	for (size_t i = 0; i < p->n; i++) {
 		views[i]->required = wanted && p->required[i];

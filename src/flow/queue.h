@@ -47,6 +47,7 @@ struct tr_port {
 	struct tr_queue **queues;
 	bool *required; /* beside each queue: whether something behind it must have the events */
 	uint32_t nrequired;
+	struct tr_batch **views; /* room for n, while publishing: one thread at a time does */
 };
 
 bool tr_port_has_room(struct tr_port *p);

@@ -164,7 +164,8 @@ static int wire_port(struct tr_graph *g, size_t from, struct tr_port *p, struct 
 	size_t n = consumers_of(g, from, &last);
 	p->queues = calloc(n ? n : 1, sizeof(struct tr_queue *));
 	p->required = calloc(n ? n : 1, sizeof *p->required);
-	if (!p->queues || !p->required)
+	p->views = calloc(n ? n : 1, sizeof(struct tr_batch *));
+	if (!p->queues || !p->required || !p->views)
 		return -ENOMEM;
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
@@ -563,6 +564,13 @@ static void close_host(struct tr_host *h)
 	h->opened = false;
 }
 
+static void free_port(struct tr_port *p)
+{
+	free(p->queues);
+	free(p->required);
+	free(p->views);
+}
+
 static void close_chain(struct tr_chain *c)
 {
 	for (size_t i = 0; i < c->n; i++) {
@@ -578,8 +586,7 @@ static void close_chain(struct tr_chain *c)
 	if (c->stage.ring)
 		tr_stage_free(&c->stage);
 	free(c->stage.steps);
-	free(c->stage.out.queues);
-	free(c->stage.out.required);
+	free_port(&c->stage.out);
 	free(c->hosts);
 }
 
@@ -592,8 +599,7 @@ static void free_host(struct tr_host *h)
 		free(m->value);
 		free(m);
 	}
-	free(h->port.queues);
-	free(h->port.required);
+	free_port(&h->port);
 	pthread_mutex_destroy(&h->lock);
 }
 
@@ -656,7 +662,7 @@ uint64_t tr_graph_close(struct tr_graph *g)
 		return lost;
 	for (size_t i = 0; i < g->nhosts; i++)
 		free_host(&g->hosts[i]);
-	tr_pool_free(&g->pool);
+	tr_pool_destroy(&g->pool);
 	tr_memory_free(&g->memory);
 	for (size_t i = 0; i < g->nown; i++)
 		free(g->own[i]);
