@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The engine with plugins of its own: a source that counts, a transform that drops, sinks that remember.
+ * Order, backpressure, acknowledgement and conservation, on more workers than cores. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "run/graph.h"
+
+#define EVENTS 200000
+
+/* ---- a source of numbers ---- */
+
+struct count_cfg {
+	uint64_t events;
+};
+
+struct count {
+	struct tr_host *host;
+	struct tr_ack_line line;
+	uint64_t next, events;
+	_Atomic uint64_t acked;
+	bool out_of_order;
+};
+
+static void count_advance(struct tr_ack_line *line, void *range)
+{
+	struct count *c = (struct count *)((char *)line - offsetof(struct count, line));
+	uint64_t end = *(uint64_t *)range;
+	if (end < atomic_load(&c->acked))
+		c->out_of_order = true;
+	atomic_store(&c->acked, end);
+}
+
+static int count_open(const void *cfg, struct tr_host *h, void **self, struct tr_err *e)
+{
+	struct count *c = calloc(1, sizeof *c);
+	(void)e;
+	c->host = h;
+	c->events = ((const struct count_cfg *)cfg)->events;
+	assert_int_equal(tr_ack_line_init(&c->line, count_advance), 0);
+	*self = c;
+	return 0;
+}
+
+static enum tr_run count_run(void *self, struct tr_writer *w)
+{
+	struct count *c = self;
+	size_t room;
+	char *p = tr_writer_buffer(w, 65536, &room);
+	if (!p)
+		return TR_IDLE;
+	uint64_t *end = tr_writer_segment(w, &c->line, 0, sizeof *end);
+	if (!end)
+		return TR_IDLE;
+	/* segments of all sizes */
+	uint64_t n = 1 + c->next % 5000;
+	for (; n && c->next < c->events && room > 32; n--) {
+		int len = snprintf(p, room, "%llu", (unsigned long long)c->next);
+		tr_writer_fill(w, (size_t)len);
+		if (!tr_writer_row(w, (tr_str){ p, (size_t)len }, c->next))
+			break;
+		c->next++;
+		p += len;
+		room -= (size_t)len;
+	}
+	*end = c->next;
+	tr_writer_end(w);
+	return c->next < c->events ? TR_AGAIN : TR_EOF;
+}
+
+static void count_save(void *self, struct tr_sb *out)
+{
+	tr_sb_le64(out, atomic_load(&((struct count *)self)->acked));
+}
+
+static void nothing(void *self)
+{
+	(void)self;
+}
+
+static const struct tr_plugin count_plugin = {
+	.abi = TR_PLUGIN_ABI, .kind = TR_SOURCE, .name = "count", .open = count_open, .close = nothing,
+	.source = { .run = count_run, .stop = nothing, .save = count_save, .state_version = 1 },
+};
+
+/* ---- a transform that keeps two of three, and labels them ---- */
+
+static int third_open(const void *cfg, struct tr_host *h, void **self, struct tr_err *e)
+{
+	(void)cfg;
+	(void)e;
+	*self = h;
+	return 0;
+}
+
+static bool yes(const void *cfg)
+{
+	(void)cfg;
+	return true;
+}
+
+static int third_apply(void *self, void *scratch, struct tr_batch *b)
+{
+	bool keep[TR_BATCH_ROWS];
+	(void)scratch;
+	for (uint32_t k = 0; k < b->nsel; k++) {
+		int64_t v;
+		assert_int_equal(tr_str_i64(tr_message(b, tr_row(b, k)), 0, INT64_MAX, &v), 0);
+		keep[k] = v % 3 != 0;
+	}
+	const struct tr_name *name = tr_name(TR_STR("colour"));
+	struct tr_col *c = tr_batch_add(b, name, TR_LABEL, TR_CONST);
+	if (!c)
+		return -ENOMEM;
+	c->cells[0] = tr_cell_of(TR_STR("green"));
+	return tr_batch_keep(self, b, keep, TR_FILTERED, "filtered");
+}
+
+static const struct tr_plugin third_plugin = {
+	.abi = TR_PLUGIN_ABI, .kind = TR_TRANSFORM, .name = "third", .open = third_open,
+	.close = nothing, .transform = { .stateless = yes, .apply = third_apply },
+};
+
+/* ---- a sink that remembers ---- */
+
+struct keep {
+	struct tr_host *host;
+	uint64_t seen, last, sum, requests;
+	bool disorder, unlabelled, stuck;
+	struct tr_request *held;
+};
+
+static int keep_open(const void *cfg, struct tr_host *h, void **self, struct tr_err *e)
+{
+	struct keep *k = calloc(1, sizeof *k);
+	(void)e;
+	k->host = h;
+	k->stuck = cfg != NULL;
+	*self = k;
+	return 0;
+}
+
+static void look_at(struct keep *k, const struct tr_request *r)
+{
+	static _Thread_local const struct tr_name *colour;
+	colour = tr_name(TR_STR("colour"));
+	for (uint32_t s = 0; s < r->nspans; s++) {
+		const struct tr_span *sp = &r->spans[s];
+		k->unlabelled |= !tr_batch_col(sp->batch, colour, TR_LABEL);
+		for (uint32_t i = 0; i < sp->n; i++) {
+			int64_t v;
+			tr_str_i64(tr_message(sp->batch, tr_row(sp->batch, sp->first + i)), 0, INT64_MAX, &v);
+			k->disorder |= k->seen && (uint64_t)v <= k->last;
+			k->last = (uint64_t)v;
+			k->sum += (uint64_t)v;
+			k->seen++;
+		}
+	}
+}
+
+static void keep_send(void *self, struct tr_request *r)
+{
+	struct keep *k = self;
+	k->requests++;
+	if (k->stuck) {
+		r->next = k->held;
+		k->held = r;
+		return;
+	}
+	struct tr_request *tail = NULL;
+	if (r->nrows > 1 && k->requests % 7 == 0)
+		assert_int_equal(tr_request_split(k->host, r, 1 + r->nrows / 3, &tail) == 0 || r->nrows == 1, 1);
+	look_at(k, r);
+	tr_request_done(&r, TR_DELIVERED, NULL, 1);
+	if (tail) {
+		look_at(k, tail);
+		tr_request_done(&tail, TR_DELIVERED, NULL, 1);
+	}
+}
+
+static void keep_close(void *self)
+{
+	struct keep *k = self;
+	while (k->held) {
+		struct tr_request *r = k->held;
+		k->held = r->next;
+		tr_request_abandon(&r);
+	}
+}
+
+static const struct tr_plugin keep_plugin = {
+	.abi = TR_PLUGIN_ABI, .kind = TR_SINK, .name = "keep", .open = keep_open, .close = keep_close,
+	.sink = { .batch_bytes = 1, .batch_events = 1, .batch_wait_ns = 1, .send = keep_send },
+};
+
+/* ---- a configuration by hand ---- */
+
+static size_t none[1], from0[] = { 0 }, from1[] = { 1 };
+
+static struct tr_component sink(const char *id, size_t *inputs, bool required, enum tr_when_full full,
+				void *stuck)
+{
+	return (struct tr_component){
+		.id = id, .kind = TR_SINK, .plugin = &keep_plugin, .cfg = stuck, .reachable = true,
+		.ninputs = 1, .inputs = inputs,
+		.sink = { .required = required, .buffer_max_size = 1 << 20, .when_full = full,
+			  .batch_max_bytes = 100000, .batch_max_events = 3000,
+			  .batch_max_wait_ns = 20 * TR_MS, .retry_attempts = INT64_MAX },
+	};
+}
+
+struct scene {
+	char dir[64];
+	struct count_cfg count;
+	struct tr_component comps[5];
+	struct tr_config config;
+	struct tr_graph graph;
+};
+
+/* count → third → a, b (third) and c (count) */
+static struct scene *scene_new(void *c_is_stuck, bool c_required)
+{
+	struct scene *s = calloc(1, sizeof *s);
+	strcpy(s->dir, "/tmp/tr-graph-XXXXXX");
+	assert_non_null(mkdtemp(s->dir));
+	s->count.events = EVENTS;
+	s->comps[0] = (struct tr_component){ .id = "count", .kind = TR_SOURCE, .plugin = &count_plugin,
+					     .cfg = &s->count, .inputs = none, .reachable = true };
+	s->comps[1] = (struct tr_component){ .id = "third", .kind = TR_TRANSFORM,
+					     .plugin = &third_plugin, .ninputs = 1, .inputs = from0,
+					     .reachable = true };
+	s->comps[2] = sink("a", from1, true, TR_BLOCK, NULL);
+	s->comps[3] = sink("b", from1, true, TR_BLOCK, NULL);
+	s->comps[4] = sink("c", from0, c_required, c_required ? TR_BLOCK : TR_DROP_NEWEST, c_is_stuck);
+	s->config = (struct tr_config){ .data_dir = tr_str_c(s->dir), .memory_limit = 8 << 20,
+					.threads = 4, .shutdown_timeout_ns = TR_SEC,
+					.timezone = TR_STR("UTC"), .ncomponents = 5,
+					.components = s->comps };
+	struct tr_err e = { 0 };
+	if (tr_graph_open(&s->graph, &s->config, false, &e) < 0)
+		fail_msg("%s", e.msg);
+	return s;
+}
+
+static struct keep *sink_of(struct scene *s, int i)
+{
+	return s->graph.hosts[i].self;
+}
+
+/* Turns the loop until cond or 20 s have gone by. */
+static bool wait_until(struct scene *s, bool (*cond)(struct scene *))
+{
+	int64_t deadline = tr_mono_ns() + 20 * TR_SEC;
+	while (!cond(s)) {
+		if (tr_mono_ns() > deadline)
+			return false;
+		uv_run(&s->graph.loop.uv, UV_RUN_NOWAIT);
+		usleep(200);
+	}
+	return true;
+}
+
+static bool ended(struct scene *s)
+{
+	return tr_graph_all_ended(&s->graph);
+}
+
+static bool drained(struct scene *s)
+{
+	return tr_graph_drained(&s->graph);
+}
+
+static void conserved(struct scene *s)
+{
+	for (size_t i = 0; i < s->graph.nhosts; i++) {
+		struct tr_counters *c = &s->graph.hosts[i].counters;
+		uint64_t out = c->sent + tr_host_pending(&s->graph.hosts[i]);
+		for (int r = 0; r < TR_REASONS; r++)
+			out += c->discarded[r];
+		if (c->received + c->created != out)
+			fail_msg("%s: %llu in, %llu out", s->comps[i].id,
+				 (unsigned long long)(c->received + c->created), (unsigned long long)out);
+	}
+}
+
+static void scene_free(struct scene *s, void **selves)
+{
+	for (int i = 0; i < 5; i++)
+		selves[i] = s->graph.hosts[i].self;
+	assert_int_equal(tr_graph_close(&s->graph), 0);
+	tr_ack_line_free(&((struct count *)selves[0])->line);
+	for (int i = 0; i < 5; i++)
+		if (i != 1)
+			free(selves[i]);
+	char cmd[128];
+	snprintf(cmd, sizeof cmd, "rm -r %s", s->dir);
+	assert_int_equal(system(cmd), 0);
+	free(s);
+}
+
+static void test_everything_in_order(void **state)
+{
+	void *selves[5];
+	(void)state;
+	struct scene *s = scene_new(NULL, true);
+	assert_true(wait_until(s, ended));
+	tr_graph_drain(&s->graph);
+	assert_true(wait_until(s, drained));
+	conserved(s);
+	struct count *c = s->graph.hosts[0].self;
+	assert_int_equal(atomic_load(&c->acked), EVENTS);
+	assert_false(c->out_of_order);
+	for (int i = 2; i < 5; i++) {
+		struct keep *k = sink_of(s, i);
+		assert_false(k->disorder);
+		assert_int_equal(k->unlabelled, i == 4); /* before the branch */
+		assert_int_equal(k->seen, i == 4 ? EVENTS : EVENTS - (EVENTS + 2) / 3);
+	}
+	assert_int_equal(atomic_load(&s->graph.memory.used), 0);
+	scene_free(s, selves);
+}
+
+static bool source_waits(struct scene *s)
+{
+	static uint64_t last;
+	static int64_t since;
+	struct count *c = s->graph.hosts[0].self;
+	uint64_t now = atomic_load(&s->graph.hosts[0].counters.created);
+	if (now != last || now == 0) {
+		last = now;
+		since = tr_mono_ns();
+	}
+	(void)c;
+	return now > 0 && tr_mono_ns() - since > TR_SEC / 2;
+}
+
+static void test_a_stuck_sink_stops_the_source(void **state)
+{
+	void *selves[5];
+	(void)state;
+	struct scene *s = scene_new(&none, true);
+	assert_true(wait_until(s, source_waits));
+	struct count *c = s->graph.hosts[0].self;
+	assert_true(c->next < EVENTS);
+	assert_int_equal(atomic_load(&c->acked), 0); /* the stuck one has acknowledged nothing */
+	assert_true(atomic_load(&s->graph.memory.used) < 8 << 20);
+	tr_graph_drain(&s->graph);
+	tr_graph_give_up(&s->graph);
+	scene_free(s, selves);
+}
+
+static void test_a_stuck_sink_that_is_not_required_drops(void **state)
+{
+	void *selves[5];
+	(void)state;
+	struct scene *s = scene_new(&none, false);
+	assert_true(wait_until(s, ended));
+	struct count *c = s->graph.hosts[0].self;
+	tr_graph_drain(&s->graph);
+	int64_t deadline = tr_mono_ns() + 20 * TR_SEC;
+	while (atomic_load(&c->acked) < EVENTS && tr_mono_ns() < deadline)
+		usleep(1000);
+	assert_int_equal(atomic_load(&c->acked), EVENTS);
+	assert_true(s->graph.hosts[4].counters.discarded[TR_REASON_BUFFER_FULL] > 0);
+	conserved(s);
+	scene_free(s, selves);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_everything_in_order),
+		cmocka_unit_test(test_a_stuck_sink_stops_the_source),
+		cmocka_unit_test(test_a_stuck_sink_that_is_not_required_drops),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
