@@ -155,6 +155,14 @@ int tr_host_io(struct tr_host *h, void (*fn)(void *arg), void (*done)(void *arg)
 struct uv_loop_s *tr_host_loop(struct tr_host *h);
 int tr_host_post(struct tr_host *h, void (*fn)(void *arg), void *arg);
 
+/* The text that a field of cfg has now if it came from `${file:}`: a tr_str, or the value of an item of a
+ * list or map, whatever its type. Reads the file: io threads only. 1: appended to out; 0: the field has no
+ * such origin; a negative errno: it can't be read. */
+int tr_host_secret(struct tr_host *h, const void *field, struct tr_sb *out);
+/* Counts memory that the component took (or, negative, gave back) against `memory_limit`: request bodies,
+ * encoders' scratch. Never refused. */
+void tr_host_charge(struct tr_host *h, ptrdiff_t bytes);
+
 /* Metrics of a component beyond those that the engine counts. The handle lives as long as the
  * component. name: "tailrace_…"; label/value: one more label, or NULL. The same name must come with the
  * same help and type everywhere. */
