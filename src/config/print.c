@@ -196,6 +196,63 @@ static bool has_values_below(const struct tr_opt_set *s, tr_str group)
 	return false;
 }
 
+/* Writing the map down would make it count as given, and then it must have what it lacks. */
+static bool is_off(const struct tr_opt_set *s, tr_str group)
+{
+	bool lacks = false;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct tr_opt_ref *r = &s->refs[i];
+
+		if (!is_below(r, group))
+			continue;
+		if (r->key)
+			return false;
+		lacks |= !is_shown(r);
+	}
+	return lacks;
+}
+
+static void put_lines(tr_str text, const char *prefix, struct tr_sb *out)
+{
+	while (text.n) {
+		const char *end = memchr(text.p, '\n', text.n);
+		size_t n = end ? (size_t)(end - text.p) + 1 : text.n;
+
+		tr_sb_str(out, tr_str_c(prefix));
+		tr_sb_put(out, text.p, n);
+		text = (tr_str){ text.p + n, text.n - n };
+	}
+}
+
+static void print_level(const struct tr_opt_set *s, const char *prefix, unsigned indent,
+			struct tr_sb *out);
+
+static void print_group(const struct tr_opt_set *s, tr_str group, tr_str part, unsigned indent,
+			struct tr_sb *out)
+{
+	char *below = tr_str_dup((tr_str){ group.p, group.n + 1 });
+	bool off = is_off(s, group);
+	struct tr_sb text = { 0 };
+
+	tr_sb_fmt(&text, "%*s%.*s:\n", off ? 0 : (int)indent, "", TR_F(part));
+	if (below)
+		print_level(s, below, off ? 2 : indent + 2, &text);
+	if (!below || text.failed)
+		out->failed = true;
+	if (off) {
+		struct tr_sb comment = { 0 };
+
+		tr_sb_fmt(&comment, "%*s# ", (int)indent, "");
+		put_lines(tr_sb_view(&text), tr_sb_cstr(&comment), out);
+		tr_sb_free(&comment);
+	} else {
+		tr_sb_str(out, tr_sb_view(&text));
+	}
+	tr_sb_free(&text);
+	free(below);
+}
+
 static void print_level(const struct tr_opt_set *s, const char *prefix, unsigned indent,
 			struct tr_sb *out)
 {
@@ -205,18 +262,11 @@ static void print_level(const struct tr_opt_set *s, const char *prefix, unsigned
 		const struct tr_opt_ref *r = &s->refs[i];
 		tr_str part = tr_opts_part(r->name, prefix);
 		tr_str whole = { r->name, plen + part.n };
-		char *below;
 
 		if (!tr_opts_is_first(s, i, prefix))
 			continue;
 		if (has_values_below(s, whole)) {
-			tr_sb_fmt(out, "%*s%.*s:\n", (int)indent, "", TR_F(part));
-			below = tr_str_dup((tr_str){ r->name, plen + part.n + 1 });
-			if (below)
-				print_level(s, below, indent + 2, out);
-			else
-				out->failed = true;
-			free(below);
+			print_group(s, whole, part, indent, out);
 		} else if (is_shown(r) && r->name[whole.n] == '\0') {
 			tr_sb_fmt(out, "%*s%.*s:", (int)indent, "", TR_F(part));
 			print_option(r, indent, out);

@@ -224,20 +224,32 @@ static void put_roff(tr_str s, bool at_line_start, struct tr_sb *out)
 	}
 }
 
-/* Paragraphs: an empty line becomes .PP, since roff wants none. */
+/* Paragraphs: an empty line becomes a macro, since roff wants none, and lines are kept short. */
 static void put_paragraphs(const char *text, const char *macro, struct tr_sb *out)
 {
-	while (*text) {
-		const char *end = strstr(text, "\n\n");
-		size_t n = end ? (size_t)(end - text) : strlen(text);
+	size_t line = out->n;
 
-		put_roff(tr_str_trim((tr_str){ text, n }), true, out);
-		tr_sb_chr(out, '\n');
+	while (*text) {
+		size_t n = strcspn(text, " \n"), start = out->n, gap;
+
+		if (out->n > line)
+			tr_sb_chr(out, ' ');
+		put_roff((tr_str){ text, n }, out->n == line, out);
+		if (start > line && out->n - line > WIDTH - 2) {
+			out->n = start;
+			tr_sb_chr(out, '\n');
+			line = out->n;
+			put_roff((tr_str){ text, n }, true, out);
+		}
 		text += n;
-		text += strspn(text, "\n");
-		if (*text)
-			tr_sb_fmt(out, ".%s\n", macro);
+		gap = strspn(text, " \n");
+		if (gap > 1 && memchr(text, '\n', gap) && text[gap]) {
+			tr_sb_fmt(out, "\n.%s\n", macro);
+			line = out->n;
+		}
+		text += gap;
 	}
+	tr_sb_chr(out, '\n');
 }
 
 static void put_man_option(const struct tr_opt_ref *r, struct tr_sb *out)

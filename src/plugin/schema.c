@@ -121,7 +121,7 @@ static void put_option(const struct tr_opt *o, struct tr_sb *out)
 
 /* Properties below a prefix, and which of them are required, without the braces around them. first:
  * what comes before the first property. */
-static void put_level(const struct tr_opt_set *s, tr_str prefix, const char *more,
+static void put_level(const struct tr_opt_set *s, tr_str prefix, const char *more, bool needs_type,
 		      struct tr_sb *out)
 {
 	char name[256];
@@ -141,15 +141,15 @@ static void put_level(const struct tr_opt_set *s, tr_str prefix, const char *mor
 		tr_sb_chr(out, ':');
 		if (whole.p[whole.n] == '.') {
 			tr_sb_lit(out, "{\"type\":[\"object\",\"null\"],");
-			put_level(s, (tr_str){ whole.p, whole.n + 1 }, "", out);
+			put_level(s, (tr_str){ whole.p, whole.n + 1 }, "", false, out);
 			tr_sb_chr(out, '}');
 		} else {
 			put_option(s->refs[i].opt, out);
 		}
 	}
 	tr_sb_lit(out, "},\"required\":[");
-	any = *more;
-	if (any)
+	any = needs_type;
+	if (needs_type)
 		tr_sb_lit(out, "\"type\"");
 	for (size_t i = 0; i < s->n; i++) {
 		tr_str part = tr_opts_part(s->refs[i].name, name);
@@ -170,11 +170,11 @@ static void put_plugin(const struct tr_plugin *p, struct tr_sb *out)
 	struct tr_sb type = { 0 };
 
 	tr_doc_options(p, &pool, &s);
-	tr_sb_fmt(&type, "\"type\":{\"const\":\"%s\"}%s", p->name, s.n ? "," : "");
+	tr_sb_fmt(&type, "\"type\":{\"const\":\"%s\"}", p->name);
 	tr_sb_fmt(out, "\"%s_%s\":{\"description\":", tr_kind_word(p->kind), p->name);
 	put_json(out, tr_str_c(p->brief));
 	tr_sb_lit(out, ",\"type\":\"object\",");
-	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&type), out);
+	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&type), true, out);
 	tr_sb_chr(out, '}');
 	if (pool.failed)
 		out->failed = true;
@@ -225,12 +225,12 @@ void tr_doc_schema(const struct tr_plugin *const *list, size_t n, struct tr_sb *
 		tr_sb_chr(&more, ',');
 	}
 	tr_sb_lit(&more, "\"tests\":{\"description\":\"Cases for tailrace test.\",\"type\":"
-			 "[\"array\",\"null\"]},");
+			 "[\"array\",\"null\"]}");
 	if (base)
 		tr_opts_add(&s, tr_global_opts, "", base);
 	tr_sb_lit(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":"
 		       "\"tailrace.yaml\",\"type\":\"object\",");
-	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&more), out);
+	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&more), false, out);
 	tr_sb_lit(out, ",\"$defs\":{\"substitution\":{\"type\":\"string\",\"pattern\":"
 		       "\"\\\\$\\\\{\"}");
 	for (size_t i = 0; i < n; i++) {
