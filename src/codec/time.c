@@ -620,7 +620,7 @@ bool tr_time_parse(const struct tr_time_format *f, const struct tr_zone *zone,
 		if (!take_op(&c, f->ops[i], zone, &t))
 			return false;
 	}
-	int64_t utc_s;
+	int64_t utc_s = 0;
 	bool floating;
 	if (c.p != c.end || !seconds_of(&t, zone, cache, now_ns, &utc_s, &floating) ||
 	    utc_s > SECONDS_MAX || utc_s < -SECONDS_MAX)
