@@ -61,7 +61,6 @@ struct tr_host {
 	struct tr_sink sink;
 	_Atomic int32_t down;
 	_Atomic uint64_t retries;
-	_Atomic int64_t charged;
 };
 
 /* A chain of transforms. */

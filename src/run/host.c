@@ -41,7 +41,7 @@ bool tr_host_live(const struct tr_host *h)
 	return atomic_load(&h->graph->live);
 }
 
-int tr_host_secret(struct tr_host *h, const tr_str *field, struct tr_sb *out)
+int tr_host_secret(struct tr_host *h, const void *field, struct tr_sb *out)
 {
 	return tr_config_reread(h->graph->config, field, out, NULL);
 }
@@ -200,13 +200,12 @@ void tr_host_error(struct tr_host *h, const char *kind, uint64_t n)
 		      (int64_t)n);
 }
 
-void tr_host_charge(struct tr_host *h, int64_t n)
+void tr_host_charge(struct tr_host *h, ptrdiff_t bytes)
 {
-	if (n > 0)
-		tr_memory_charge(&h->graph->memory, NULL, (size_t)n);
-	else if (n < 0)
-		tr_memory_release(&h->graph->memory, NULL, (size_t)-n);
-	atomic_fetch_add(&h->charged, n);
+	if (bytes > 0)
+		tr_memory_charge(&h->graph->memory, NULL, (size_t)bytes);
+	else if (bytes < 0)
+		tr_memory_release(&h->graph->memory, NULL, (size_t)-bytes);
 }
 
 /* ---- transforms ---- */
