@@ -629,6 +629,7 @@ uint64_t tr_graph_close(struct tr_graph *g)
 {
 	atomic_store(&g->live, false);
 	tr_pool_stop(&g->pool);
+	tr_loop_run_posts(&g->loop); /* while those who posted are there */
 	bool finished = finish_calls(g);
 	uint64_t lost = lost_events(g);
 	for (size_t i = 0; i < g->nhosts; i++)

@@ -21,7 +21,7 @@ struct io_job {
 	void *arg;
 };
 
-static void run_posts(struct tr_loop *l)
+void tr_loop_run_posts(struct tr_loop *l)
 {
 	pthread_mutex_lock(&l->lock);
 	struct tr_post *list = l->posts, *ordered = NULL;
@@ -77,7 +77,7 @@ static void on_timer(uv_timer_t *t)
 
 static void on_async(uv_async_t *a)
 {
-	run_posts(a->data);
+	tr_loop_run_posts(a->data);
 	turn(a->data);
 }
 
@@ -172,7 +172,7 @@ bool tr_loop_close(struct tr_loop *l, int64_t deadline_ns)
 	bool late = false;
 	int64_t left = deadline_ns - tr_mono_ns();
 	uv_timer_t limit;
-	run_posts(l);
+	tr_loop_run_posts(l);
 	uv_timer_stop(&l->timer);
 	uv_close((uv_handle_t *)&l->timer, NULL);
 	uv_close((uv_handle_t *)&l->async, NULL);

@@ -31,6 +31,8 @@ int tr_loop_add(struct tr_loop *l, struct tr_task *t);
 void tr_loop_wake_at(struct tr_loop *l, struct tr_task *t, int64_t mono_ns);
 /* fn on the loop's thread, in the order of posting. Any thread. 0 or -ENOMEM. */
 int tr_loop_post(struct tr_loop *l, void (*fn)(void *arg), void *arg);
+/* Runs what was posted. On the loop's thread. */
+void tr_loop_run_posts(struct tr_loop *l);
 /* fn on an io thread, then done on the loop's thread. Any thread. 0 or -ENOMEM. */
 int tr_loop_io(struct tr_loop *l, void (*fn)(void *arg), void (*done)(void *arg), void *arg);
 
