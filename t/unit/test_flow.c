@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The small parts of the flow: lines of acknowledgement, the byte budget, copy on write, cutting and
+ * sorting requests. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "flow/request.h"
+#include "flow/writer.h"
+
+/* ---- acknowledgement ---- */
+
+static char advanced[64];
+
+static void note(struct tr_ack_line *line, void *range)
+{
+	(void)line;
+	strcat(advanced, range);
+}
+
+static struct tr_ack *range(struct tr_ack_line *line, const char *name, int rows)
+{
+	struct tr_ack *a = tr_ack_new(line, 8);
+	strcpy(a->range, name);
+	tr_ack_more(a, rows);
+	tr_ack_close(a);
+	return a;
+}
+
+static void test_ranges_advance_in_order(void **state)
+{
+	struct tr_ack_line line;
+	(void)state;
+	*advanced = 0;
+	assert_int_equal(tr_ack_line_init(&line, note), 0);
+	struct tr_ack *a = range(&line, "a", 2), *b = range(&line, "b", 1);
+	range(&line, "c", 0); /* empty: settles when those before it have */
+	tr_ack_rows(b, 1);
+	assert_string_equal(advanced, "");
+	tr_ack_rows(a, 1);
+	assert_string_equal(advanced, "");
+	tr_ack_rows(a, 1);
+	assert_string_equal(advanced, "abc");
+	assert_true(tr_ack_line_idle(&line));
+	a = range(&line, "d", 1);
+	tr_ack_line_free(&line); /* the source goes first */
+	tr_ack_rows(a, 1);
+	assert_string_equal(advanced, "abc");
+}
+
+/* ---- the budget ---- */
+
+static int wakes;
+
+static void count_wake(struct tr_waker *w)
+{
+	(void)w;
+	wakes++;
+}
+
+static void test_budget(void **state)
+{
+	struct tr_waker waker = { count_wake };
+	struct tr_memory m;
+	struct tr_account a, b;
+	(void)state;
+	wakes = 0;
+	assert_int_equal(tr_memory_init(&m, 4 << 20), 0);
+	tr_account_open(&m, &a, &waker);
+	tr_account_open(&m, &b, &waker);
+	struct tr_buf *bufs[4];
+	for (int i = 0; i < 4; i++)
+		assert_non_null(bufs[i] = tr_buf_get(&a, 1 << 20));
+	assert_null(tr_buf_get(&a, 1 << 20));
+	assert_int_equal(errno, EAGAIN);
+	struct tr_buf *sure = tr_buf_get(&b, 512 << 10); /* every source is sure of 1 MiB */
+	assert_non_null(sure);
+	assert_int_equal(wakes, 0);
+	tr_buf_put(&bufs[0]);
+	assert_int_equal(wakes, 1);
+	tr_buf_put(&sure);
+	for (int i = 1; i < 4; i++)
+		tr_buf_put(&bufs[i]);
+	assert_int_equal(atomic_load(&m.used), 0);
+	tr_account_close(&a);
+	tr_account_close(&b);
+	tr_memory_free(&m);
+}
+
+/* ---- batches from a writer ---- */
+
+struct scene {
+	struct tr_memory memory;
+	struct tr_waker waker;
+	struct tr_queue queue;
+	struct tr_queue *queues[1];
+	struct tr_batch *views[1];
+	bool required[1];
+	struct tr_port port;
+	struct tr_counters counters, sink_counters;
+	struct tr_writer writer;
+	struct tr_ack_line line;
+	struct tr_const_label host;
+};
+
+static void scene_open(struct scene *s)
+{
+	*s = (struct scene){ .waker = { count_wake }, .required = { true } };
+	*advanced = 0;
+	tr_memory_init(&s->memory, 8 << 20);
+	tr_queue_init(&s->queue, 1 << 20, TR_QUEUE_BLOCK);
+	s->queue.consumer = &s->waker;
+	s->queue.counters = &s->sink_counters;
+	s->queues[0] = &s->queue;
+	s->port = (struct tr_port){ 1, s->queues, s->required, 1, s->views };
+	s->host = (struct tr_const_label){ tr_name(TR_STR("host")), TR_STR("here") };
+	s->writer.port = &s->port;
+	s->writer.counters = &s->counters;
+	s->writer.cols = calloc(2, sizeof *s->writer.cols);
+	s->writer.cols[0] = (struct tr_writer_col){ .name = tr_name(TR_STR("filename")),
+						    .kind = TR_LABEL, .shape = TR_SEGMENT };
+	s->writer.cols[1] = (struct tr_writer_col){ .name = tr_name(TR_STR("truncated")),
+						    .kind = TR_FIELD, .shape = TR_ROW };
+	s->writer.ncols = 2;
+	s->writer.labels = malloc(sizeof s->host);
+	s->writer.labels[0] = s->host;
+	s->writer.nlabels = 1;
+	tr_writer_init(&s->writer, &s->memory, &s->waker);
+	assert_int_equal(tr_ack_line_init(&s->line, note), 0);
+}
+
+static void scene_close(struct scene *s)
+{
+	tr_writer_free(&s->writer);
+	assert_int_equal(atomic_load(&s->memory.used), 0);
+	tr_queue_free(&s->queue);
+	tr_ack_line_free(&s->line);
+	tr_memory_free(&s->memory);
+}
+
+/* `lines` lines of one file. */
+static void write_file(struct scene *s, const char *name, int lines)
+{
+	size_t room;
+	char *r = tr_writer_segment(&s->writer, &s->line, 0, 8);
+	assert_non_null(r);
+	tr_writer_set(&s->writer, 0, tr_cell_of(tr_str_c(name)));
+	for (int i = 0; i < lines; i++) {
+		char *p = tr_writer_buffer(&s->writer, 32, &room);
+		int n = snprintf(p, room, "%s:%d", name, i);
+		tr_writer_fill(&s->writer, (size_t)n);
+		assert_true(tr_writer_row(&s->writer, (tr_str){ p, (size_t)n }, (uint64_t)i));
+		if (i == 1)
+			tr_writer_set(&s->writer, 1, (struct tr_cell){ .i = 1, .type = TR_BOOL });
+	}
+	strcpy(r, name);
+	tr_writer_end(&s->writer);
+}
+
+static void test_a_batch_of_many_files(void **state)
+{
+	struct scene s;
+	(void)state;
+	scene_open(&s);
+	write_file(&s, "a", 3);
+	write_file(&s, "e", 0);
+	write_file(&s, "b", 2);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	assert_int_equal(b->nsel, 5);
+	assert_int_equal(b->nsegs, 2);
+	struct tr_col *file = tr_batch_col(b, tr_name(TR_STR("filename")), TR_LABEL);
+	struct tr_col *cut = tr_batch_col(b, tr_name(TR_STR("truncated")), TR_FIELD);
+	struct tr_col *host = tr_batch_col(b, tr_name(TR_STR("host")), TR_LABEL);
+	assert_int_equal(host->shape, TR_CONST);
+	for (uint32_t i = 0; i < 5; i++) {
+		tr_str want = i < 3 ? TR_STR("a") : TR_STR("b");
+		assert_true(tr_str_eq(tr_cell_str(tr_col_cell(b, file, i)), want));
+		assert_true(tr_str_starts(tr_message(b, i), want));
+		assert_int_equal(tr_col_cell(b, cut, i)->type, i == 1 || i == 4 ? TR_BOOL : TR_NONE);
+		if (i)
+			assert_true(b->time[i] > b->time[i - 1]);
+	}
+	/* little of a large buffer is used: it was copied out, and nothing of the buffer is pinned */
+	assert_int_equal(b->rows->nbufs, 0);
+	assert_string_equal(advanced, "");
+	tr_ack_batch(b);
+	assert_string_equal(advanced, "aeb");
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&b);
+	scene_close(&s);
+}
+
+static void test_views_share_until_written(void **state)
+{
+	struct scene s;
+	(void)state;
+	scene_open(&s);
+	write_file(&s, "a", 4);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	struct tr_batch *v = tr_batch_clone(b);
+	struct tr_col *col = tr_batch_col(v, tr_name(TR_STR("host")), TR_LABEL);
+	struct tr_col *mine = tr_batch_writable(v, col, TR_ROW);
+	assert_ptr_not_equal(mine, col);
+	mine->cells[2] = tr_cell_of(TR_STR("there"));
+	struct tr_col *theirs = tr_batch_col(b, tr_name(TR_STR("host")), TR_LABEL);
+	assert_true(tr_str_is(tr_cell_str(tr_col_cell(b, theirs, 2)), "here"));
+	tr_batch_own_time(v)[0] = 42;
+	assert_int_not_equal(b->time[0], 42);
+	bool keep[4] = { true, false, true, false };
+	tr_ack_fan_out(b, 2);
+	v->required = b->required;
+	assert_int_equal(tr_batch_select(v, keep), 2);
+	assert_int_equal(v->nsel, 2);
+	assert_int_equal(tr_row(v, 1), 2);
+	assert_int_equal(b->nsel, 4);
+	tr_ack_batch(v);
+	assert_string_equal(advanced, "");
+	tr_ack_batch(b);
+	assert_string_equal(advanced, "a");
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&v);
+	tr_batch_free(&b);
+	scene_close(&s);
+}
+
+/* ---- requests ---- */
+
+static struct tr_request *sent[16];
+static int nsent;
+
+static void take(void *self, struct tr_request *r)
+{
+	(void)self;
+	sent[nsent++] = r;
+}
+
+static void test_requests_are_cut_and_sorted(void **state)
+{
+	static const struct tr_plugin plugin = { .sink = { .send = take } };
+	struct scene s;
+	struct tr_sink sink = { .plugin = &plugin, .window = 8, .max_bytes = 1 << 20,
+				.max_events = 100, .max_wait_ns = 1 };
+	int64_t wake_at;
+	(void)state;
+	nsent = 0;
+	scene_open(&s);
+	assert_int_equal(tr_sink_init(&sink), 0);
+	tr_queue_init(&sink.in, 1 << 20, TR_QUEUE_BLOCK);
+	sink.in.consumer = sink.waker = &s.waker;
+	sink.in.counters = sink.counters = &s.sink_counters;
+	s.queues[0] = &sink.in;
+	write_file(&s, "a", 70);
+	write_file(&s, "b", 70);
+	assert_true(tr_writer_flush(&s.writer));
+	tr_sink_run(&sink, true, &wake_at);
+	assert_int_equal(nsent, 2); /* 100 and 40 */
+	assert_int_equal(sent[0]->nrows, 100);
+	struct tr_request *tail, *parts[3];
+	assert_int_equal(tr_request_split(NULL, sent[0], 30, &tail), 0);
+	assert_int_equal(tail->nrows, 70);
+	uint32_t part[70];
+	for (int i = 0; i < 70; i++)
+		part[i] = i % 2 ? 2 : 0;
+	assert_int_equal(tr_request_partition(NULL, tail, part, 3, parts), 0);
+	assert_null(parts[1]);
+	assert_int_equal(parts[0]->nrows + parts[2]->nrows, 70);
+	assert_true(tr_str_is(tr_message(parts[2]->spans[0].batch,
+					 tr_row(parts[2]->spans[0].batch, parts[2]->spans[0].first)), "a:31"));
+	tr_request_done(&sent[0], TR_DELIVERED, NULL, 10);
+	tr_request_done(&parts[0], TR_REJECTED, "rejected", 0);
+	assert_int_equal(atomic_load(&sink.in_flight), 2);
+	tr_request_done(&parts[2], TR_DELIVERED, NULL, 10);
+	assert_int_equal(atomic_load(&sink.in_flight), 1);
+	assert_string_equal(advanced, "a");
+	tr_request_done(&sent[1], TR_DELIVERED, NULL, 10);
+	assert_string_equal(advanced, "ab");
+	assert_true(tr_sink_idle(&sink));
+	assert_int_equal(s.sink_counters.sent, 105);
+	assert_int_equal(s.sink_counters.discarded[TR_REASON_REJECTED], 35);
+	assert_int_equal(atomic_load(&sink.in.bytes), 0);
+	tr_sink_free(&sink);
+	scene_close(&s);
+}
+
+static void test_abandoned_rows_hold_the_position(void **state)
+{
+	struct scene s;
+	(void)state;
+	scene_open(&s);
+	write_file(&s, "a", 3);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	write_file(&s, "b", 1);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *c = tr_queue_pop(&s.queue);
+	tr_batch_abandon(&b);
+	tr_ack_batch(c);
+	tr_batch_free(&c);
+	assert_string_equal(advanced, "");
+	scene_close(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ranges_advance_in_order),
+		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_a_batch_of_many_files),
+		cmocka_unit_test(test_views_share_until_written),
+		cmocka_unit_test(test_requests_are_cut_and_sorted),
+		cmocka_unit_test(test_abandoned_rows_hold_the_position),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
