@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A batch through the regex transform: columns are found once, then each row is matched and its groups
- * are written as slices. Whatever can fail for want of memory comes before what can't be repeated. */
+/* A batch through the regex transform: columns are found once, then each row is matched and its
+ * groups are written as slices. Whatever can fail for want of memory comes before what can't be
+ * repeated. */
 #include "regex.h"
 
 #include <errno.h>
@@ -11,8 +12,8 @@
 struct scratch {
 	struct tr_match *match;
 	struct tr_time_cache times;
-	struct tr_cell **pending; /* by output: values by row of one that is deferred, else NULL */
-	struct tr_cell **cells;   /* by output: its column's cells; NULL until a row needs them */
+	struct tr_cell **pending;  /* by output: values by row of one that is deferred, else NULL */
+	struct tr_cell **cells;    /* by output: its column's cells; NULL until a row needs them */
 	bool keep[TR_BATCH_ROWS];  /* by the view's k */
 	bool timed[TR_BATCH_ROWS]; /* by row: its time field has been read and goes */
 };
@@ -22,9 +23,9 @@ struct job {
 	struct regex *r;
 	struct scratch *s;
 	struct tr_batch *b;
-	struct tr_col *subject;   /* NULL: the message */
-	struct tr_cell *errors;   /* regex_error's cells, once there is one */
-	struct tr_col *time_col;  /* the time field, where no group writes it */
+	struct tr_col *subject;  /* NULL: the message */
+	struct tr_cell *errors;  /* regex_error's cells, once there is one */
+	struct tr_col *time_col; /* the time field, where no group writes it */
 	int64_t *time;
 	int64_t now_ns;
 	uint64_t bad_types, bad_times, costly;
@@ -94,7 +95,8 @@ static int forget_captured(struct tr_batch *b)
 	for (uint16_t i = 0; i < b->ncols; i++) {
 		if (!b->cols[i]->captured)
 			continue;
-		struct tr_col *mine = tr_batch_writable(b, b->cols[i], (enum tr_col_shape)b->cols[i]->shape);
+		struct tr_col *mine =
+			tr_batch_writable(b, b->cols[i], (enum tr_col_shape)b->cols[i]->shape);
 		if (!mine)
 			return -ENOMEM;
 		mine->captured = false;
@@ -109,7 +111,8 @@ static int prepare(struct job *j)
 	if (r->replaces_message && forget_captured(j->b) < 0)
 		return -ENOMEM;
 	j->subject = r->field ? tr_batch_find(j->b, r->field) : NULL;
-	/* Before the outputs: a label of the same name must not be hidden by a field that is yet empty. */
+	/* Before the outputs: a label of the same name must not be hidden by a field that is yet
+	 * empty. */
 	if (r->time_field && r->time_out < 0)
 		j->time_col = tr_batch_find(j->b, r->time_field);
 	for (size_t i = 0; i < r->nouts; i++) {
@@ -228,7 +231,8 @@ static bool parse_time(struct job *j, const struct tr_cell *c, int64_t *ns, int6
 	default:
 		return false;
 	}
-	return tr_time_parse(j->r->format, j->r->zone, &j->s->times, text, j->now_ns, ns, resolution_ns);
+	return tr_time_parse(j->r->format, j->r->zone, &j->s->times, text, j->now_ns, ns,
+			     resolution_ns);
 }
 
 /* True when the row's time was set. */
@@ -241,7 +245,8 @@ static bool set_time(struct job *j, uint32_t row, const struct tr_cell *c)
 	}
 	if (j->r->tiebreak && resolution_ns > 1) {
 		uint64_t place = j->b->segs[tr_seg_of(j->b, row)].base + j->b->offset[row];
-		if (!__builtin_add_overflow(ns, (int64_t)(place % (uint64_t)resolution_ns), &filled))
+		if (!__builtin_add_overflow(ns, (int64_t)(place % (uint64_t)resolution_ns),
+					    &filled))
 			ns = filled;
 	}
 	j->time[row] = ns;
@@ -299,7 +304,8 @@ static int take_captures(struct job *j, const struct rule *rule, tr_str subject,
 	return 0;
 }
 
-/* The text that is matched; *text.p NULL: the event has none. Numbers are matched as they are written. */
+/* The text that is matched; *text.p NULL: the event has none. Numbers are matched as they are
+ * written. */
 static int subject_of(struct job *j, uint32_t row, tr_str *text)
 {
 	*text = (tr_str){ NULL, 0 };

@@ -4,57 +4,88 @@
 #include "regex.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- options ---- */
 
-static const struct tr_word type_words[] = {
-	{ "string", TR_STRING }, { "int", TR_INT }, { "float", TR_FLOAT }, { "bool", TR_BOOL }, { NULL, 0 }
-};
+static const struct tr_word type_words[] = { { "string", TR_STRING },
+					     { "int", TR_INT },
+					     { "float", TR_FLOAT },
+					     { "bool", TR_BOOL },
+					     { NULL, 0 } };
 static const struct tr_word mismatch_words[] = {
 	{ "keep", MISMATCH_KEEP }, { "drop", MISMATCH_DROP }, { "tag", MISMATCH_TAG }, { NULL, 0 }
 };
-static const struct tr_word tiebreak_words[] = {
-	{ "offset", TIEBREAK_OFFSET }, { "none", TIEBREAK_NONE }, { NULL, 0 }
-};
+static const struct tr_word tiebreak_words[] = { { "offset", TIEBREAK_OFFSET },
+						 { "none", TIEBREAK_NONE },
+						 { NULL, 0 } };
 
 static const struct tr_opt opts[] = {
-	{ .name = "field", .type = TR_OPT_NAME, .at = TR_AT(struct regex_cfg, field, tr_str),
-	  .dflt = "message", .min = 1,
+	{ .name = "field",
+	  .type = TR_OPT_NAME,
+	  .at = TR_AT(struct regex_cfg, field, tr_str),
+	  .dflt = "message",
+	  .min = 1,
 	  .doc = "What is matched: the message, a field or a label." },
-	{ .name = "pattern", .type = TR_OPT_REGEX,
+	{ .name = "pattern",
+	  .type = TR_OPT_REGEX,
 	  .at = TR_AT(struct regex_cfg, pattern, struct tr_regex *),
 	  .doc = "A PCRE2 pattern over bytes, unanchored. Each named group that took part sets the field of "
 		 "its name; a group that matched empty sets an empty string. Exactly one of pattern and "
 		 "patterns." },
-	{ .name = "patterns", .type = TR_OPT_REGEX, .shape = TR_LIST,
+	{ .name = "patterns",
+	  .type = TR_OPT_REGEX,
+	  .shape = TR_LIST,
 	  .at = TR_AT(struct regex_cfg, patterns, struct tr_list),
 	  .doc = "Several patterns, of which the first that matches counts." },
-	{ .name = "types", .type = TR_OPT_ENUM, .shape = TR_MAP, .words = type_words,
+	{ .name = "types",
+	  .type = TR_OPT_ENUM,
+	  .shape = TR_MAP,
+	  .words = type_words,
 	  .at = TR_AT(struct regex_cfg, types, struct tr_map),
 	  .doc = "Types of captures, by the group's name. A value that doesn't convert is left out and "
 		 "counted." },
-	{ .name = "prefix", .type = TR_OPT_TEXT, .at = TR_AT(struct regex_cfg, prefix, tr_str), .dflt = "",
+	{ .name = "prefix",
+	  .type = TR_OPT_TEXT,
+	  .at = TR_AT(struct regex_cfg, prefix, tr_str),
+	  .dflt = "",
 	  .doc = "Put before the names of fields, but not before message." },
-	{ .name = "on_mismatch", .type = TR_OPT_ENUM, .words = mismatch_words,
-	  .at = TR_AT(struct regex_cfg, on_mismatch, int64_t), .dflt = "keep",
+	{ .name = "on_mismatch",
+	  .type = TR_OPT_ENUM,
+	  .words = mismatch_words,
+	  .at = TR_AT(struct regex_cfg, on_mismatch, int64_t),
+	  .dflt = "keep",
 	  .doc = "An event that no pattern matches is kept as it is, discarded with the reason mismatch, or "
 		 "given the field regex_error with this component's name." },
-	{ .name = "timestamp.field", .type = TR_OPT_NAME,
-	  .at = TR_AT(struct regex_cfg, time_field, tr_str), .min = 1,
+	{ .name = "timestamp.field",
+	  .type = TR_OPT_NAME,
+	  .at = TR_AT(struct regex_cfg, time_field, tr_str),
+	  .min = 1,
 	  .doc = "The field that holds the event's time; with timestamp.format." },
-	{ .name = "timestamp.format", .type = TR_OPT_TEXT,
-	  .at = TR_AT(struct regex_cfg, time_format, tr_str), .min = 1,
+	{ .name = "timestamp.format",
+	  .type = TR_OPT_TEXT,
+	  .at = TR_AT(struct regex_cfg, time_format, tr_str),
+	  .min = 1,
 	  .doc = "rfc3339, unix, unix_ms, unix_us, unix_ns, or a text with %Y %y %m %d %e %j %b %B %a %A %H %I "
 		 "%M %S %p %z %Z %s %f %L %T %F %%. Names are English. A time that doesn't parse leaves the "
 		 "time of reading and is counted." },
-	{ .name = "timestamp.timezone", .type = TR_OPT_TEXT,
-	  .at = TR_AT(struct regex_cfg, time_zone, tr_str), .dflt_doc = "the global timezone", .min = 1,
+	{ .name = "timestamp.timezone",
+	  .type = TR_OPT_TEXT,
+	  .at = TR_AT(struct regex_cfg, time_zone, tr_str),
+	  .dflt_doc = "the global timezone",
+	  .min = 1,
 	  .doc = "local, UTC or an IANA name, for times without a zone." },
-	{ .name = "timestamp.keep", .type = TR_OPT_BOOL, .at = TR_AT(struct regex_cfg, time_keep, bool),
-	  .dflt = "false", .doc = "The field stays once it is parsed." },
-	{ .name = "timestamp.tiebreak", .type = TR_OPT_ENUM, .words = tiebreak_words,
-	  .at = TR_AT(struct regex_cfg, time_tiebreak, int64_t), .dflt = "offset",
+	{ .name = "timestamp.keep",
+	  .type = TR_OPT_BOOL,
+	  .at = TR_AT(struct regex_cfg, time_keep, bool),
+	  .dflt = "false",
+	  .doc = "The field stays once it is parsed." },
+	{ .name = "timestamp.tiebreak",
+	  .type = TR_OPT_ENUM,
+	  .words = tiebreak_words,
+	  .at = TR_AT(struct regex_cfg, time_tiebreak, int64_t),
+	  .dflt = "offset",
 	  .doc = "offset fills the digits below the resolution of the text from the record's place in its "
 		 "file, so that the order stays, equal lines stay distinct, and a line sent again is the same "
 		 "entry. none leaves them zero." },
@@ -93,15 +124,19 @@ static void regex_check(const void *pcfg, struct tr_check *c)
 		return;
 	}
 	for (size_t i = 0; i < cfg->types.n; i++) {
-		if (!has_capture(cfg, cfg->types.v[i].key))
-			tr_check_fail(c, "types", "no group of a pattern is called \"%.*s\"",
-				      TR_F(cfg->types.v[i].key));
+		char place[128];
+		if (has_capture(cfg, cfg->types.v[i].key))
+			continue;
+		snprintf(place, sizeof(place), "types.%.*s", TR_F(cfg->types.v[i].key));
+		tr_check_fail(c, place, "no group of a pattern is called \"%.*s\"",
+			      TR_F(cfg->types.v[i].key));
 	}
 	if (!cfg->time_field.n != !cfg->time_format.n)
 		tr_check_fail(c, cfg->time_field.n ? "timestamp.field" : "timestamp.format",
 			      "timestamp.field and timestamp.format need each other");
 	if (cfg->time_zone.n && !cfg->time_field.n)
-		tr_check_fail(c, "timestamp.timezone", "has no effect without timestamp.field");
+		tr_check_fail(c, "timestamp.timezone",
+			      "timestamp.timezone has no effect without timestamp.field");
 	struct tr_time_format *format = NULL;
 	struct tr_err e = { 0 };
 	if (cfg->time_format.n && tr_time_format_new(cfg->time_format, &format, &e) < 0)
@@ -141,7 +176,8 @@ static int output_of(struct regex *r, const struct regex_cfg *cfg, tr_str group,
 	}
 	/* The subject and the message are written once nothing can fail any more: see apply.c. */
 	out->deferred = is_message || name == r->field;
-	if (cfg->time_field.n && (tr_str_eq(cfg->time_field, group) || (name && name == r->time_field)))
+	if (cfg->time_field.n &&
+	    (tr_str_eq(cfg->time_field, group) || (name && name == r->time_field)))
 		r->time_out = (int)*at;
 	return 0;
 }
@@ -223,7 +259,7 @@ static int regex_open(const void *pcfg, struct tr_host *h, void **self, struct t
 	if (cfg->time_field.n)
 		failed = failed || !(r->time_field = tr_name(cfg->time_field));
 	int rc = failed || resolve_groups(r, cfg) < 0 ? tr_err_set(e, -ENOMEM, "out of memory")
-						       : open_time(r, cfg, e);
+						      : open_time(r, cfg, e);
 	if (rc < 0) {
 		regex_close(r);
 		return rc;
@@ -251,12 +287,13 @@ const struct tr_plugin tailrace_plugin = {
 	       "What is missing of a date (a year, or the whole date) is chosen so that the time is nearest to "
 	       "now. An abbreviated zone (%Z) is understood if it is UTC's, one of timestamp.timezone's own or "
 	       "an American one; any other leaves the time unread, since it could be hours wrong.",
-	.example = "type: regex\n"
-		   "inputs: [nginx]\n"
-		   "pattern: '^(?<remote>\\S+) \\S+ (?<user>\\S+) \\[(?<time>[^\\]]+)\\] \"(?<method>\\S+) "
-		   "(?<path>\\S+) [^\"]*\" (?<status>\\d{3}) (?<bytes>\\d+)'\n"
-		   "types: {status: int, bytes: int}\n"
-		   "timestamp: {field: time, format: \"%d/%b/%Y:%H:%M:%S %z\"}\n",
+	.example =
+		"type: regex\n"
+		"inputs: [nginx]\n"
+		"pattern: '^(?<remote>\\S+) \\S+ (?<user>\\S+) \\[(?<time>[^\\]]+)\\] \"(?<method>\\S+) "
+		"(?<path>\\S+) [^\"]*\" (?<status>\\d{3}) (?<bytes>\\d+)'\n"
+		"types: {status: int, bytes: int}\n"
+		"timestamp: {field: time, format: \"%d/%b/%Y:%H:%M:%S %z\"}\n",
 	.opts = opts,
 	.cfg_size = sizeof(struct regex_cfg),
 	.check = regex_check,
