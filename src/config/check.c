@@ -5,8 +5,8 @@
 
 #define KIB ((int64_t)1 << 10)
 
-__attribute__((format(printf, 4, 0))) static void
-say(struct tr_check *c, bool warning, const char *opt, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void say(struct tr_check *c, bool warning,
+						      const char *opt, const char *fmt, va_list ap)
 {
 	struct tr_mark at = tr_opts_mark(c->opts, opt);
 	struct tr_sb text = { 0 };

@@ -98,8 +98,9 @@ const struct tr_opt tr_global_opts[] = {
 
 const struct tr_opt tr_type_opts[] = {
 	{ .name = "type",
-	  .type = TR_OPT_TEXT,
+	  .type = TR_OPT_NAME,
 	  .at = TR_AT(struct tr_part, type, tr_str),
+	  .min = 1,
 	  .required = true,
 	  .doc = "The plugin." },
 	{ .name = NULL },

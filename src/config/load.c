@@ -234,13 +234,9 @@ static void find_plugin(struct tr_part *p, const struct tr_node *type)
 			      p->opts.owner);
 		return;
 	}
-	if (type->broken) {
+	/* What is no name is reported when the options are read. */
+	if (type->broken || type->kind != TR_NODE_SCALAR || type->text.n == 0) {
 		p->opts.failed = true;
-		return;
-	}
-	if (type->kind != TR_NODE_SCALAR || type->text.n == 0) {
-		tr_opts_error(&p->opts, &type->mark, "type is %s: expected the name of a plugin",
-			      tr_node_what(type));
 		return;
 	}
 	p->c.plugin = tr_plugin_find(p->c.kind, type->text, &e);

@@ -21,7 +21,7 @@ struct tr_node {
 	struct tr_mark mark;
 	bool plain;     /* a scalar without quotes */
 	bool secret;    /* a scalar that holds a ${file:}: never shown */
-	bool broken;    /* a scalar whose substitution failed: reported, to be passed over */
+	bool broken;    /* reported: no value, to be passed over */
 	tr_str text;    /* a scalar after substitution, with a NUL after it */
 	tr_str written; /* … and before it */
 	size_t n;       /* items or pairs */

@@ -288,11 +288,13 @@ static struct tr_node *alias(struct yaml *y)
 			TR_F(name));
 		return broken(y, &at);
 	}
-	if (a->node->weight > ALIASED_MAX - y->aliased || y->depth + a->node->height > DEPTH_MAX) {
-		tr_diag_error(y->diag, &at,
-			      "the alias *%.*s grows too large: expected aliases to add at most %u "
-			      "nodes and %u levels",
-			      TR_F(name), ALIASED_MAX, DEPTH_MAX);
+	if (y->aliased + a->node->weight > ALIASED_MAX || y->depth + a->node->height > DEPTH_MAX) {
+		if (y->aliased <= ALIASED_MAX)
+			tr_diag_error(y->diag, &at,
+				      "the alias *%.*s grows too large: expected aliases to add at "
+				      "most %u nodes and %u levels",
+				      TR_F(name), ALIASED_MAX, DEPTH_MAX);
+		y->aliased = ALIASED_MAX + 1; /* once is enough */
 		return broken(y, &at);
 	}
 	y->aliased += a->node->weight;
@@ -450,7 +452,7 @@ static void refuse_duplicates(struct yaml *y, const struct tr_node *n)
 }
 
 /* A key that the map may have; NULL for one that was refused, or when y->failed. */
-static struct tr_node *key(struct yaml *y, const struct tr_node *map)
+static struct tr_node *key(struct yaml *y, struct tr_node *map)
 {
 	struct tr_mark at = start_of(y);
 	struct tr_node *k;
@@ -468,6 +470,7 @@ static struct tr_node *key(struct yaml *y, const struct tr_node *map)
 	if (y->event.type == YAML_MAPPING_START_EVENT &&
 	    tr_str_starts(bytes_at(y, map->mark.line, map->mark.col), TR_STR("{{"))) {
 		report_braces(y, &map->mark);
+		map->broken = true;
 	} else {
 		tr_diag_error(y->diag, &at, "the key is %s: expected a name",
 			      y->event.type == YAML_MAPPING_START_EVENT    ? "a map"
