@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,6 +12,21 @@
 #define STAGE_BATCHES 4 /* a worker does so many of one chain before it looks at others */
 
 /* ---- what the tasks do ---- */
+
+static void source_ended(void *arg)
+{
+	struct tr_graph *g = arg;
+	if (g->on_end)
+		g->on_end(g->on_end_ctx);
+}
+
+static void end_source(struct tr_host *h)
+{
+	h->comp->plugin->source.stop(h->self);
+	atomic_store(&h->stopped, true);
+	while (tr_loop_post(&h->graph->loop, source_ended, h->graph) < 0)
+		sched_yield(); /* sixteen bytes: somebody gives them back */
+}
 
 static void run_source(struct tr_task *t, unsigned worker)
 {
@@ -25,8 +41,7 @@ static void run_source(struct tr_task *t, unsigned worker)
 		return;
 	}
 	if (atomic_load(&g->draining)) {
-		if (ops->stop)
-			ops->stop(h->self);
+		ops->stop(h->self);
 		atomic_store(&h->stopped, true);
 		return;
 	}
@@ -41,13 +56,10 @@ static void run_source(struct tr_task *t, unsigned worker)
 		h->writer.short_of_memory = false;
 		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
 	}
-	if (r == TR_EOF && flushed) {
-		if (ops->stop)
-			ops->stop(h->self);
-		atomic_store(&h->stopped, true);
-	} else if (r != TR_IDLE) {
+	if (r == TR_EOF && flushed)
+		end_source(h);
+	else if (r == TR_AGAIN)
 		tr_host_wake(h);
-	}
 }
 
 static void another_worker(void *ctx)

@@ -88,6 +88,9 @@ struct tr_graph {
 	_Atomic bool flushing;  /* sinks send what they have */
 	_Atomic bool live;      /* false once the drain's deadline has come */
 	_Atomic bool started;
+	/* Set before the loop runs: called on its thread when a source has ended by itself. */
+	void (*on_end)(void *ctx);
+	void *on_end_ctx;
 	_Atomic int64_t ping_ns; /* when the loop was last asked for a sign of life; 0: it answered */
 	int64_t start_wall_ns;
 	pthread_mutex_t own_lock; /* guards own */

@@ -22,7 +22,7 @@ struct run {
 	struct tr_graph graph;
 	struct tr_api_server *api;
 	uv_signal_t term, intr, hup;
-	uv_timer_t poll;     /* while sources can end by themselves, and while draining */
+	uv_timer_t poll;     /* while draining */
 	uv_timer_t watchdog; /* systemd's */
 	int64_t deadline_ns; /* of the drain; TR_NEVER: none */
 	bool draining;
@@ -37,6 +37,18 @@ static void notify(const char *state)
 #endif
 }
 
+static void on_poll(uv_timer_t *t)
+{
+	struct run *r = t->data;
+	if (tr_graph_drained(&r->graph)) {
+		uv_stop(&r->graph.loop.uv);
+	} else if (tr_mono_ns() >= r->deadline_ns) {
+		tr_log(TR_LOG_WARN, NULL, "not everything was delivered within shutdown_timeout");
+		tr_graph_give_up(&r->graph);
+		uv_stop(&r->graph.loop.uv);
+	}
+}
+
 static void drain(struct run *r, int64_t deadline_ns)
 {
 	if (r->draining)
@@ -45,24 +57,16 @@ static void drain(struct run *r, int64_t deadline_ns)
 	r->deadline_ns = deadline_ns;
 	notify("STOPPING=1");
 	tr_graph_drain(&r->graph);
+	uv_timer_start(&r->poll, on_poll, 0, DRAIN_POLL_MS);
 }
 
-static void on_poll(uv_timer_t *t)
+static void on_end(void *ctx)
 {
-	struct run *r = t->data;
-	if (!r->draining && tr_graph_all_ended(&r->graph)) {
-		tr_log(TR_LOG_INFO, NULL, "every source has ended");
-		drain(r, TR_NEVER);
-	}
-	if (!r->draining)
+	struct run *r = ctx;
+	if (r->draining || !tr_graph_all_ended(&r->graph))
 		return;
-	if (tr_graph_drained(&r->graph)) {
-		uv_stop(&r->graph.loop.uv);
-	} else if (tr_mono_ns() >= r->deadline_ns) {
-		tr_log(TR_LOG_WARN, NULL, "not everything was delivered within shutdown_timeout");
-		tr_graph_give_up(&r->graph);
-		uv_stop(&r->graph.loop.uv);
-	}
+	tr_log(TR_LOG_INFO, NULL, "every source has ended");
+	drain(r, TR_NEVER);
 }
 
 static void on_term(uv_signal_t *s, int signo)
@@ -75,7 +79,6 @@ static void on_term(uv_signal_t *s, int signo)
 	if (r->draining)
 		r->deadline_ns = deadline;
 	drain(r, deadline);
-	uv_timer_start(&r->poll, on_poll, 0, DRAIN_POLL_MS);
 }
 
 static void on_hup(uv_signal_t *s, int signo)
@@ -127,20 +130,6 @@ static void close_handles(struct run *r)
 	uv_close((uv_handle_t *)&r->watchdog, NULL);
 }
 
-/* Whether a source may end by itself: those that are never read again (standard input), and all of them
- * when each reads once. */
-static bool may_end(const struct run *r)
-{
-	if (r->graph.once)
-		return true;
-	for (size_t i = 0; i < r->graph.nhosts; i++) {
-		const struct tr_host *h = &r->graph.hosts[i];
-		if (h->opened && h->comp->kind == TR_SOURCE && !h->comp->plugin->source.save)
-			return true;
-	}
-	return false;
-}
-
 static void settings(void)
 {
 	struct rlimit lim;
@@ -177,8 +166,9 @@ int tr_run(const struct tr_config *config, bool once)
 		return status;
 	}
 	start_handles(r);
-	if (may_end(r))
-		uv_timer_start(&r->poll, on_poll, 0, DRAIN_POLL_MS);
+	r->graph.on_end = on_end;
+	r->graph.on_end_ctx = r;
+	on_end(r); /* one may have ended already */
 	tr_log(TR_LOG_INFO, NULL, "tailrace %s started: %u workers, memory_limit %lld MiB", VERSION,
 	       r->graph.pool.n, (long long)(config->memory_limit >> 20));
 	notify("READY=1");
