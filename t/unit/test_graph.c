@@ -129,10 +129,12 @@ static const struct tr_plugin third_plugin = {
 
 /* ---- a sink that remembers ---- */
 
+static size_t be_stuck[1], be_refusing[1]; /* what a sink is to be, as its cfg */
+
 struct keep {
 	struct tr_host *host;
 	uint64_t seen, last, sum, requests;
-	bool disorder, unlabelled, stuck;
+	bool disorder, unlabelled, stuck, refuses;
 	struct tr_request *held;
 };
 
@@ -141,7 +143,8 @@ static int keep_open(const void *cfg, struct tr_host *h, void **self, struct tr_
 	struct keep *k = calloc(1, sizeof *k);
 	(void)e;
 	k->host = h;
-	k->stuck = cfg != NULL;
+	k->stuck = cfg == &be_stuck;
+	k->refuses = cfg == &be_refusing;
 	*self = k;
 	return 0;
 }
@@ -168,6 +171,10 @@ static void keep_send(void *self, struct tr_request *r)
 {
 	struct keep *k = self;
 	k->requests++;
+	if (k->refuses) {
+		tr_request_reject(&r, "rejected", TR_STR("no \"such\" thing"), true);
+		return;
+	}
 	if (k->stuck) {
 		r->next = k->held;
 		k->held = r;
@@ -216,7 +223,7 @@ static struct tr_component sink(const char *id, size_t *inputs, bool required, e
 }
 
 struct scene {
-	char dir[64];
+	char dir[64], letters[96];
 	struct count_cfg count;
 	struct tr_component comps[5];
 	struct tr_config config;
@@ -224,7 +231,7 @@ struct scene {
 };
 
 /* count → third → a, b (third) and c (count) */
-static struct scene *scene_new(void *c_is_stuck, bool c_required)
+static struct scene *scene_new(void *c_is, bool c_required)
 {
 	struct scene *s = calloc(1, sizeof *s);
 	strcpy(s->dir, "/tmp/tr-graph-XXXXXX");
@@ -237,7 +244,10 @@ static struct scene *scene_new(void *c_is_stuck, bool c_required)
 					     .reachable = true };
 	s->comps[2] = sink("a", from1, true, TR_BLOCK, NULL);
 	s->comps[3] = sink("b", from1, true, TR_BLOCK, NULL);
-	s->comps[4] = sink("c", from0, c_required, c_required ? TR_BLOCK : TR_DROP_NEWEST, c_is_stuck);
+	s->comps[4] = sink("c", from0, c_required, c_required ? TR_BLOCK : TR_DROP_NEWEST, c_is);
+	snprintf(s->letters, sizeof s->letters, "%s/dead_letter", s->dir);
+	if (c_is == &be_refusing)
+		s->comps[4].sink.dead_letter = tr_str_c(s->letters);
 	s->config = (struct tr_config){ .data_dir = tr_str_c(s->dir), .memory_limit = 8 << 20,
 					.threads = 4, .shutdown_timeout_ns = TR_SEC,
 					.timezone = TR_STR("UTC"), .ncomponents = 5,
@@ -344,7 +354,7 @@ static void test_a_stuck_sink_stops_the_source(void **state)
 {
 	void *selves[5];
 	(void)state;
-	struct scene *s = scene_new(&none, true);
+	struct scene *s = scene_new(&be_stuck, true);
 	assert_true(wait_until(s, source_waits));
 	struct count *c = s->graph.hosts[0].self;
 	assert_true(c->next < EVENTS);
@@ -359,7 +369,7 @@ static void test_a_stuck_sink_that_is_not_required_drops(void **state)
 {
 	void *selves[5];
 	(void)state;
-	struct scene *s = scene_new(&none, false);
+	struct scene *s = scene_new(&be_stuck, false);
 	assert_true(wait_until(s, ended));
 	struct count *c = s->graph.hosts[0].self;
 	tr_graph_drain(&s->graph);
@@ -372,12 +382,36 @@ static void test_a_stuck_sink_that_is_not_required_drops(void **state)
 	scene_free(s, selves);
 }
 
+/* Refused events go to files of at most 8 MiB and count as rejected once they are there. */
+static void test_refused_events_are_kept(void **state)
+{
+	void *selves[5];
+	char cmd[200];
+	unsigned long lines = 0;
+	(void)state;
+	struct scene *s = scene_new(&be_refusing, true);
+	assert_true(wait_until(s, ended));
+	tr_graph_drain(&s->graph);
+	assert_true(wait_until(s, drained));
+	conserved(s);
+	assert_int_equal(s->graph.hosts[4].counters.discarded[TR_REASON_REJECTED], EVENTS);
+	snprintf(cmd, sizeof cmd,
+		 "cat %s/dead_letter/*.ndjson | grep -c '\"detail\":\"no \\\\\"such\\\\\" thing\",\"isolated\":true,\"event\":{\"timestamp\"'",
+		 s->dir);
+	FILE *p = popen(cmd, "r");
+	assert_int_equal(fscanf(p, "%lu", &lines), 1);
+	pclose(p);
+	assert_int_equal(lines, EVENTS);
+	scene_free(s, selves);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything_in_order),
 		cmocka_unit_test(test_a_stuck_sink_stops_the_source),
 		cmocka_unit_test(test_a_stuck_sink_that_is_not_required_drops),
+		cmocka_unit_test(test_refused_events_are_kept),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
