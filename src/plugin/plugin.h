@@ -333,7 +333,7 @@ struct tr_plugin {
 	const char *name;    /* the `type` of the configuration; the module is source_NAME.so, … */
 	const char *brief;   /* one line */
 	const char *doc;     /* paragraphs of plain text for the manual, separated by an empty line */
-	const char *example; /* YAML of one component without its name (inputs: [a]), which check accepts */
+	const char *example; /* YAML of one component without its name, which check accepts */
 	const struct tr_opt *opts; /* the last has a NULL name */
 	size_t cfg_size;
 	bool no_host_label;  /* the global labels aren't added (kafka) */
