@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which file is which generation of which log. In doubt a file is read again: a line twice is allowed,
+ * a line lost is not. */
+#include "judge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "names.h"
+
+/* So few bytes prove nothing: every night's file may hold `OK`. */
+#define PROOF_MIN 16u
+
+static int by_age(const void *pa, const void *pb)
+{
+	const struct cand *a = pa, *b = pb;
+	if (a->st.mtime_ns != b->st.mtime_ns)
+		return a->st.mtime_ns < b->st.mtime_ns ? -1 : 1;
+	if (a->st.id.btime_ns != b->st.id.btime_ns)
+		return a->st.id.btime_ns < b->st.id.btime_ns ? -1 : 1;
+	int c = name_order(a->name, b->name);
+	return c ? c : strcmp(a->path, b->path);
+}
+
+static bool look(struct judgement *j, struct cand *c)
+{
+	if (!c->looked) {
+		j->ops->look(j->ctx, c);
+		c->looked = true;
+	}
+	return c->error == 0;
+}
+
+static void settle(struct judgement *j, struct known *k, struct cand *c, enum fate fate, bool more)
+{
+	k->fate = fate;
+	k->more = more;
+	k->cand = (int)(c - j->cands);
+	c->is = CAND_KNOWN;
+}
+
+/* ---- by inode ---- */
+
+/* Does the file on k's inode still hold what was read? */
+static void judge_inode(struct judgement *j, struct known *k, struct cand *c)
+{
+	if (k->whole || (k->mark.at == 0 && k->head.n == 0)) {
+		settle(j, k, c, FATE_SAME, !k->whole && c->st.size > 0);
+		return;
+	}
+	/* a compressed file isn't appended to: the same time says the same content, without decoding it */
+	if (k->packed && k->mtime_ns == c->st.mtime_ns) {
+		settle(j, k, c, FATE_SAME, false);
+		return;
+	}
+	switch (j->ops->holds(j->ctx, c, k)) {
+	case HOLDS_NOT:
+		k->rewritten = true;
+		break;
+	case HOLDS_UNREADABLE:
+		k->fate = FATE_UNKNOWN;
+		c->is = CAND_UNREADABLE;
+		break;
+	case HOLDS:
+		settle(j, k, c, FATE_SAME, false);
+		break;
+	case HOLDS_MORE:
+		settle(j, k, c, FATE_SAME, true);
+		break;
+	}
+}
+
+static int by_inode(const void *pa, const void *pb)
+{
+	const struct known *a = *(struct known *const *)pa, *b = *(struct known *const *)pb;
+	if (a->id.ino != b->id.ino)
+		return a->id.ino < b->id.ino ? -1 : 1;
+	return a->seq > b->seq ? -1 : a->seq < b->seq; /* newest first */
+}
+
+static int judge_inodes(struct judgement *j)
+{
+	struct known **v = malloc((j->nknown + 1) * sizeof *v);
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < j->nknown; i++)
+		v[i] = &j->known[i];
+	qsort(v, j->nknown, sizeof *v, by_inode);
+	for (size_t i = 0; i < j->ncands; i++) {
+		struct cand *c = &j->cands[i];
+		size_t lo = 0, hi = j->nknown;
+		while (lo < hi) {
+			size_t mid = (lo + hi) / 2;
+			if (v[mid]->id.ino < c->st.id.ino)
+				lo = mid + 1;
+			else
+				hi = mid;
+		}
+		for (; lo < j->nknown && v[lo]->id.ino == c->st.id.ino; lo++) {
+			if (!file_id_same(&v[lo]->id, &c->st.id))
+				continue;
+			if (c->is == CAND_IGNORED)
+				judge_inode(j, v[lo], c);
+			else if (c->is == CAND_KNOWN)
+				v[lo]->rewritten = true; /* a newer one has it */
+		}
+	}
+	free(v);
+	return 0;
+}
+
+/* ---- by content ---- */
+
+/* May c, which holds what was read of k, be taken for it? */
+static bool is_proof(const struct judgement *j, const struct known *k, const struct cand *c)
+{
+	bool same_time = k->mtime_ns == c->st.mtime_ns;
+	/* A new file under the log's own name is a new one, though it begins as the last did (a status
+	 * file that is replaced every night), unless it was moved here with its time. */
+	if (strcmp(c->path, j->logs[k->log].path) == 0 || c->live_of == (int)k->log)
+		return same_time && c->st.size == k->mark.at;
+	return k->rewritten || same_time || k->mark.at >= PROOF_MIN;
+}
+
+static void judge_moved(struct judgement *j, struct known *k)
+{
+	struct cand *best = NULL;
+	int best_score = -1;
+	bool more = false;
+	for (size_t i = 0; i < j->ncands; i++) {
+		struct cand *c = &j->cands[i];
+		if (c->is != CAND_IGNORED || c->st.size == 0 || (!j->rotated && !c->wanted) ||
+		    !name_is_kin(j->logs[k->log].name, c->name) || !is_proof(j, k, c) ||
+		    !look(j, c) || !head_matches(&k->head, c->head, c->head_n))
+			continue;
+		/* No copy is older than what was copied, unless its time was set; and a plain file comes
+		 * before a compressed one that is perhaps just being made of it. */
+		int score = 2 * (c->st.mtime_ns >= k->mtime_ns) + (c->format == FORMAT_PLAIN);
+		if (score <= best_score)
+			continue;
+		enum holds h = j->ops->holds(j->ctx, c, k);
+		if (h != HOLDS && h != HOLDS_MORE)
+			continue;
+		best = c;
+		best_score = score;
+		more = h == HOLDS_MORE;
+	}
+	if (best)
+		settle(j, k, best, FATE_MOVED, more);
+}
+
+static int by_seq(const void *pa, const void *pb)
+{
+	const struct known *a = *(struct known *const *)pa, *b = *(struct known *const *)pb;
+	return a->seq < b->seq ? -1 : a->seq > b->seq;
+}
+
+/* Oldest first, each file for one generation at most. */
+static int judge_contents(struct judgement *j)
+{
+	struct known **v = malloc((j->nknown + 1) * sizeof *v);
+	if (!v)
+		return -ENOMEM;
+	size_t n = 0;
+	for (size_t i = 0; i < j->nknown; i++) {
+		struct known *k = &j->known[i];
+		if (k->fate == FATE_LOST && !k->whole && k->mark.at > 0)
+			v[n++] = k;
+	}
+	qsort(v, n, sizeof *v, by_seq);
+	for (size_t i = 0; i < n; i++)
+		judge_moved(j, v[i]);
+	free(v);
+	return 0;
+}
+
+/* ---- what nobody knows ---- */
+
+struct log_state {
+	const struct known *newest; /* NULL: nothing was read of it */
+	bool rotated;               /* and its newest isn't where its path leads any more */
+};
+
+static void log_states(const struct judgement *j, struct log_state *ls)
+{
+	for (size_t i = 0; i < j->nknown; i++) {
+		const struct known *k = &j->known[i];
+		struct log_state *l = &ls[k->log];
+		if (!l->newest || k->seq > l->newest->seq)
+			l->newest = k;
+	}
+	for (size_t i = 0; i < j->nlogs; i++) {
+		const struct known *k = ls[i].newest;
+		if (!k || k->fate == FATE_UNKNOWN)
+			continue;
+		ls[i].rotated = k->fate != FATE_SAME || j->cands[k->cand].live_of != (int)i;
+	}
+	/* a live file that can't be read isn't known to be another one */
+	for (size_t i = 0; i < j->ncands; i++)
+		if (j->cands[i].is == CAND_UNREADABLE && j->cands[i].live_of >= 0)
+			ls[j->cands[i].live_of].rotated = false;
+}
+
+/* Could c be a copy, not yet complete, of a generation that is still there? */
+static bool is_held(struct judgement *j, struct cand *c)
+{
+	for (size_t i = 0; i < j->nknown; i++) {
+		const struct known *k = &j->known[i];
+		const struct kin_log *l = &j->logs[k->log];
+		if (k->cand < 0 || c->live_of == (int)k->log || !name_is_kin(l->name, c->name) ||
+		    strcmp(c->path, l->path) == 0)
+			continue;
+		if (c->st.size == 0)
+			return true; /* nothing to read yet, and nothing lost by waiting */
+		struct cand *of = &j->cands[k->cand];
+		if (!look(j, c) || !look(j, of) || !j->ops->is_prefix(j->ctx, c, of))
+			continue;
+		if (!c->held_since_ns)
+			c->held_since_ns = j->now_ns;
+		return j->now_ns - c->held_since_ns < j->rotate_wait_ns;
+	}
+	c->held_since_ns = 0;
+	return false;
+}
+
+/* The log that c was rotated from while nobody looked, or -1: called so, and younger than what is known
+ * of the log. */
+static int recovered_log(const struct judgement *j, const struct log_state *ls, const struct cand *c)
+{
+	if (!j->rotated || c->live_of >= 0 || c->st.size == 0)
+		return -1;
+	int found = -1;
+	for (size_t i = 0; i < j->nlogs; i++) {
+		const struct known *k = ls[i].newest;
+		if (!ls[i].rotated || !name_is_rotated(j->logs[i].name, c->name) ||
+		    c->st.mtime_ns < k->mtime_ns)
+			continue;
+		/* app.log.1 may be of app.log and of app: the longer name is the nearer */
+		if (found < 0 || j->logs[i].name.n > j->logs[found].name.n)
+			found = (int)i;
+	}
+	return found;
+}
+
+static void judge_newcomer(struct judgement *j, const struct log_state *ls, struct cand *c)
+{
+	int from = recovered_log(j, ls, c);
+	if (from >= 0 && !look(j, c)) {
+		c->is = CAND_UNREADABLE;
+		return;
+	}
+	/* An archive is packed long after it was born; a plain file that is older than what is known was
+	 * there before it. */
+	if (from >= 0 && c->format == FORMAT_PLAIN) {
+		int64_t known_birth = ls[from].newest->id.btime_ns;
+		if (known_birth && c->st.id.btime_ns && c->st.id.btime_ns < known_birth)
+			from = -1;
+	}
+	if (from < 0 && c->live_of < 0 && !c->wanted)
+		return;
+	if (is_held(j, c))
+		c->is = CAND_HELD;
+	else if (from >= 0)
+		c->is = CAND_RECOVERED, c->log = (uint32_t)from;
+	else if (c->live_of >= 0)
+		c->is = CAND_NEW, c->log = (uint32_t)c->live_of;
+	else
+		c->is = CAND_OWN;
+}
+
+int judge(struct judgement *j)
+{
+	qsort(j->cands, j->ncands, sizeof *j->cands, by_age);
+	for (size_t i = 0; i < j->ncands; i++)
+		j->cands[i].is = CAND_IGNORED;
+	for (size_t i = 0; i < j->nknown; i++) {
+		struct known *k = &j->known[i];
+		k->fate = FATE_LOST;
+		k->rewritten = k->more = false;
+		k->cand = -1;
+	}
+	struct log_state *ls = calloc(j->nlogs + 1, sizeof *ls);
+	if (!ls)
+		return -ENOMEM;
+	int rc = judge_inodes(j);
+	if (rc == 0)
+		rc = judge_contents(j);
+	if (rc == 0) {
+		log_states(j, ls);
+		for (size_t i = 0; i < j->ncands; i++)
+			if (j->cands[i].is == CAND_IGNORED)
+				judge_newcomer(j, ls, &j->cands[i]);
+	}
+	free(ls);
+	return rc;
+}
