@@ -46,6 +46,13 @@ int tr_err_in(struct tr_err *e, const char *fmt, ...)
 	int n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
 	va_end(ap);
 	size_t at = n < 0 ? 0 : (size_t)n < sizeof e->msg ? (size_t)n : sizeof e->msg - 1;
-	snprintf(e->msg + at, sizeof e->msg - at, ": %s", old);
+	/* as much of the old message as there is room for */
+	size_t room = sizeof e->msg - at, len = strlen(old);
+	if (room > 3) {
+		len = len < room - 3 ? len : room - 3;
+		memcpy(e->msg + at, ": ", 2);
+		memcpy(e->msg + at + 2, old, len);
+		e->msg[at + 2 + len] = 0;
+	}
 	return e->code;
 }
