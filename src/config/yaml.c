@@ -197,6 +197,10 @@ static void parser_failed(struct yaml *y)
 	raw = bytes_at(y, at.line, at.col);
 	if (tr_str_starts(raw, TR_STR("{{")))
 		report_braces(y, &at);
+	else if (tr_str_starts(raw, TR_STR("{")) && raw.p > y->bytes.p && raw.p[-1] == '$')
+		tr_diag_error(y->diag, &at,
+			      "an unquoted ${ inside { } or [ ] is a map to YAML: quote it, as in "
+			      "\"${NAME}\"");
 	else if (p->context)
 		tr_diag_error(y->diag, &at, "not YAML: %s, %s of line %zu%s", p->problem,
 			      p->context, p->context_mark.line + 1, advice(p->problem));
