@@ -50,7 +50,7 @@ def problem(path):
     if run.stdout:
         return f"something on stdout: {run.stdout!r}"
     for place, words in expected:
-        prefix = (os.path.join(path, place) if os.path.isdir(path) else f"{path}:{place}") + ": "
+        prefix = (os.path.join(path, place) if place.count(":") == 2 else f"{path}:{place}") + ": "
         hits = [e for e in errors if e.startswith(prefix) and all(w in e for w in words)]
         if not hits:
             return f"no error at {place} with {words}\n{told}"
