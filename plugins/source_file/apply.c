@@ -81,7 +81,7 @@ static void found(struct source *s, struct verdict *v, const struct known *k, st
 	if (k->more && !g->whole) {
 		g->check = true;
 		g->left_ns = live ? 0 : tr_mono_ns();
-	} else if (live && s->nopen < s->max_open / 4 * 3) {
+	} else if (live && s->nopen < turn_limit(s) / 4 * 3) {
 		g->check = true; /* held open, as it may be deleted while it is read */
 	}
 }

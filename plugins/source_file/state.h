@@ -11,7 +11,9 @@ enum { STATE_VERSION = 1 };
 
 enum {
 	STATE_FINISHED = 1, /* read to its end and not the live file any more */
-	STATE_WHOLE = 2     /* taken as read without reading */
+	STATE_WHOLE = 2,    /* taken as read without reading */
+	STATE_AT_END = 4,   /* not opened yet: to be taken up after its last delimiter, */
+	STATE_AT_SIZE = 8   /* or at its size */
 };
 
 struct state_gen {

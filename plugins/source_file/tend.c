@@ -20,9 +20,9 @@ static bool is_packed(const struct gen *g)
 /* There is something after the position that wasn't a whole record, and wasn't emitted yet. */
 static bool is_unfinished(const struct gen *g)
 {
-	if (is_packed(g))
-		return g->carry_n > g->read.n;
-	return g->size > g->read.at && g->flushed_at != g->size;
+	if (g->flushed_at == g->size && g->size)
+		return false;
+	return is_packed(g) ? g->carry_n > g->read.n : g->size > g->read.at;
 }
 
 void tend_flushed(struct source *s, struct gen *g)
@@ -112,7 +112,7 @@ static void tend_closed(struct source *s, struct gen *g, int64_t now, int64_t *n
 		}
 		g->retry_ns = 0;
 	}
-	if (!g->live && g->path && g->drained && !g->finished && !g->whole)
+	if (!g->live && g->path && g->drained && !g->finished && !g->whole && !g->changed)
 		tend_rotated(s, g, now, next);
 	else
 		gen_consider(s, g);
@@ -318,7 +318,7 @@ bool tend_once(struct source *s)
 	bool all = true;
 	for (size_t i = 0; i < s->ngens; i++) {
 		struct gen *g = s->gens[i];
-		if (g->fd < 0 || g->changed || !is_unfinished(g) || g->flushed_at == g->size)
+		if (g->fd < 0 || g->changed || !is_unfinished(g))
 			continue;
 		g->flush = true;
 		gen_consider(s, g);

@@ -2,6 +2,8 @@
 /* Which generation is opened and read when. */
 #include "turn.h"
 
+#include <sys/resource.h>
+
 enum { DECODERS_MAX = 4 }; /* each has a window of up to some MiB */
 
 static bool is_packed(const struct gen *g)
@@ -125,9 +127,33 @@ static bool can_close(const struct gen *g)
 	return g->path && g->live && !g->deleted && !g->decoder;
 }
 
+/* The sources of files share what the process may open. */
+static _Atomic unsigned sources;
+
+void turn_join(struct source *s)
+{
+	struct rlimit r;
+	size_t limit = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < 1000000 ? r.rlim_cur : 1000000;
+	/* a quarter is the others': sockets, state, spools */
+	size_t others = limit / 4 > 64 ? limit / 4 : 64;
+	s->max_open = limit > others + 16 ? limit - others : 16;
+	atomic_fetch_add(&sources, 1);
+}
+
+void turn_leave(void)
+{
+	atomic_fetch_sub(&sources, 1);
+}
+
+size_t turn_limit(const struct source *s)
+{
+	unsigned n = atomic_load(&sources);
+	return n > 1 ? s->max_open / n + 1 : s->max_open;
+}
+
 bool turn_descriptor(struct source *s)
 {
-	if (s->nopen < s->max_open)
+	if (s->nopen < turn_limit(s))
 		return true;
 	for (struct gen *g = s->queue_first[QUEUE_IDLE]; g; g = g->qnext)
 		if (can_close(g)) {
@@ -139,7 +165,7 @@ bool turn_descriptor(struct source *s)
 
 void turn_yield(struct source *s, struct gen *g)
 {
-	if (s->nopen < s->max_open || !s->queue_first[QUEUE_OPEN] || !can_close(g))
+	if (s->nopen < turn_limit(s) || !s->queue_first[QUEUE_OPEN] || !can_close(g))
 		return;
 	gen_close(s, g);
 	g->check = true;

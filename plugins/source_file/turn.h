@@ -19,6 +19,11 @@ void gen_left(struct gen *g);
 void gen_finish(struct source *s, struct gen *g);
 /* Those whose base has been saved meanwhile. */
 void turn_bases(struct source *s);
+/* At open and close: what the process may open is shared by its sources. */
+void turn_join(struct source *s);
+void turn_leave(void);
+/* How many descriptors the source may hold. */
+size_t turn_limit(const struct source *s);
 /* A descriptor for one more: closes an idle one if need be. False: all are needed. */
 bool turn_descriptor(struct source *s);
 /* g was read from, and others wait for a descriptor: gives up g's if it can be opened again. */

@@ -249,6 +249,9 @@ bool tr_host_saved(struct tr_host *h, uint64_t ticket);
 
 struct tr_source_ops {
 	enum tr_run (*run)(void *self, struct tr_writer *w);
+	/* Each time that it is woken, before run() and also while there is no room for events: what must go on
+	 * then (a file that is rotated away while a sink is stuck must be opened in time). May be NULL. */
+	void (*tend)(void *self);
 	/* Drain: no more events will be asked for. What is unread stays for the next start. */
 	void (*stop)(void *self);
 	/* Appends the state as of the acknowledged prefixes. Any one thread at a time, also at the same time
