@@ -36,6 +36,8 @@ static void run_source(struct tr_task *t, unsigned worker)
 	tr_host_run_done(h);
 	if (atomic_load(&h->stopped))
 		return;
+	if (ops->tend && !atomic_load(&g->draining))
+		ops->tend(h->self);
 	if (h->writer.stuck && !tr_writer_flush(&h->writer)) {
 		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
 		return;
