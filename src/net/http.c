@@ -132,15 +132,19 @@ static void describe(const struct tr_http *t, const struct tr_call *c, bool answ
 	}
 }
 
-static enum tr_http_meaning meaning_of(struct tr_http *t, const struct tr_call *c, bool *answered)
+static enum tr_http_meaning meaning_of(const struct tr_http_lane *lane, bool *answered)
 {
+	const struct tr_http *t = lane->http;
+	const struct tr_call *c = &lane->call;
 	/* The status is the answer, even if the rest of it got lost; but for what was cut off while
 	 * it was still being sent there is none. */
 	*answered = c->status && (c->code == CURLE_OK || c->sent || c->status >= 300);
 	if (!*answered)
 		return tr_http_error_meaning(c->code, c->connect_status);
 	enum tr_http_meaning m = tr_http_status_meaning(c->status);
-	struct tr_http_reply reply = { .status = c->status, .words = { c->words, c->nwords } };
+	struct tr_http_reply reply = { .status = c->status,
+				       .words = { c->words, c->nwords },
+				       .tag = lane->tag };
 	return t->sink->answer ? t->sink->answer(t->self, &reply, m) : m;
 }
 
@@ -193,7 +197,7 @@ static void answered(struct tr_http_lane *lane)
 	struct tr_http_piece *p = lane->head->user;
 	struct tr_http_origin *o = p->origin;
 	bool is_answer;
-	enum tr_http_meaning meaning = meaning_of(t, c, &is_answer);
+	enum tr_http_meaning meaning = meaning_of(lane, &is_answer);
 	struct tr_http_tries tries = { .rows = lane->head->nrows,
 				       .sent = p->sent,
 				       .throttled = p->throttled,

@@ -238,7 +238,8 @@ int tr_http_dispatch(struct tr_http_lane *lane)
 	CURL *c = lane->call.easy;
 	if (!lane->made) {
 		tr_sb_clear(&lane->body);
-		int rc = t->sink->encode(t->self, lane->head, &lane->body);
+		lane->tag = 0;
+		int rc = t->sink->encode(t->self, lane->head, &lane->body, &lane->tag);
 		recharge(lane);
 		if (rc < 0 || lane->body.failed)
 			return -ENOMEM;

@@ -2,6 +2,7 @@
 /* The options that every HTTP sink has (OPTIONS.md, "HTTP sinks"), and what they must fulfil
  * together. */
 #include <curl/curl.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "plugin/http.h"
@@ -94,18 +95,19 @@ static void check_headers(const struct tr_map *headers, struct tr_check *c)
 {
 	for (size_t i = 0; i < headers->n; i++) {
 		tr_str name = headers->v[i].key;
+		char opt[256];
+		snprintf(opt, sizeof(opt), "headers.%.*s", TR_F(name));
 		if (!is_token(name))
-			tr_check_fail(c, "headers", "\"%.*s\" can't be the name of a header",
-				      TR_F(name));
+			tr_check_fail(c, opt, "\"%.*s\" can't be the name of a header", TR_F(name));
 		else if (strcasecmp(name.p, "host") == 0 ||
 			 strncasecmp(name.p, "content-", 8) == 0 ||
 			 strcasecmp(name.p, "authorization") == 0)
-			tr_check_fail(c, "headers",
+			tr_check_fail(c, opt,
 				      "%.*s is set by the sink itself (credentials go to auth)",
 				      TR_F(name));
 		for (size_t j = 0; j < i; j++)
 			if (strcasecmp(name.p, headers->v[j].key.p) == 0)
-				tr_check_fail(c, "headers", "%.*s is there twice", TR_F(name));
+				tr_check_fail(c, opt, "%.*s is there twice", TR_F(name));
 	}
 }
 

@@ -39,6 +39,7 @@ struct tr_http_lane {
 	struct tr_request *head, *tail; /* in order */
 	bool made;                      /* body is the head's */
 	struct tr_sb body;
+	uint32_t tag; /* the plugin's, of the body */
 	size_t charged;
 	struct curl_slist *headers;
 };

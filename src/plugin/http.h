@@ -40,6 +40,7 @@ enum tr_http_meaning {
 struct tr_http_reply {
 	long status;  /* of HTTP */
 	tr_str words; /* the body's first 1,024 bytes */
+	uint32_t tag; /* of encode(): of the very body that is answered */
 };
 
 /* What the sink says of itself; lives as long as it is open. */
@@ -55,8 +56,9 @@ struct tr_http_sink {
 	const char *header;
 	const struct tr_template *header_value;
 
-	/* Appends the request's body. 0, or -ENOMEM: it is asked again later. */
-	int (*encode)(void *self, struct tr_request *r, struct tr_sb *body);
+	/* Appends the request's body. *tag (0 before) is the plugin's, to know the body by when it
+	 * is answered. 0, or -ENOMEM: it is asked again later. */
+	int (*encode)(void *self, struct tr_request *r, struct tr_sb *body, uint32_t *tag);
 	/* May change what a reply means; `meaning` is the table's. May be NULL. */
 	enum tr_http_meaning (*answer)(void *self, const struct tr_http_reply *reply,
 				       enum tr_http_meaning meaning);
