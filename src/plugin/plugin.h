@@ -134,12 +134,6 @@ const char *tr_host_data_dir(const struct tr_host *h); /* exists, is ours alone,
 /* -1 local, else as the name says: the global `timezone`. */
 tr_str tr_host_timezone(const struct tr_host *h);
 bool tr_host_once(const struct tr_host *h); /* run --once: read what is there and end */
-/* Evaluates again the text that an option of the component came from (`${file:}` may say something new):
- * field is the address of the tr_str in cfg. Blocks on the file: on an io thread. 0 or negative errno. */
-int tr_host_secret(struct tr_host *h, const tr_str *field, struct tr_sb *out);
-/* Memory of the component's own that counts for memory_limit (request bodies, tables): n more, or fewer.
- * The sum must be back at 0 at close. */
-void tr_host_charge(struct tr_host *h, int64_t n);
 /* True for files of our own (state, spool, dead letters, file sinks, log): sources never read them.
  * tr_host_own() adds one; a path ending in '/' stands for all below it. */
 bool tr_host_is_own(struct tr_host *h, const char *path);
