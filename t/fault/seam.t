@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import tap
-from tailrace import LIBFAULT, TOP_BUILD, sanitizers, tempdir
+from tailrace import TOP_BUILD, preload, sanitizers, tempdir
 
 VICTIM = os.path.join(TOP_BUILD, "t/fault/victim")
 
@@ -18,8 +18,8 @@ class Victim:
     def __init__(self, *ops, fault="", point="", file=False):
         self.dir = tempdir()
         self.rules = f"{self.dir}/rules"
-        env = {**os.environ, "LD_PRELOAD": LIBFAULT, "TR_FAULT": fault, "TR_POINT": point,
-               "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}
+        env = {**os.environ, "LD_PRELOAD": preload(VICTIM), "TR_FAULT": fault, "TR_POINT": point,
+               "ASAN_OPTIONS": "detect_leaks=0"}
         if file:
             open(self.rules, "w").close()
             env["TR_FAULT_FILE"] = self.rules
@@ -200,7 +200,7 @@ def points():
 def bad_rules_are_refused():
     for rule in ("fsync", "fsync:1", "fsync:x:EIO", "fsync:0:EIO", "fsync:1:ENOTHING", "nocall:1:EIO",
                  "write:1:hang"):
-        r = subprocess.run([VICTIM], env={**os.environ, "LD_PRELOAD": LIBFAULT, "TR_FAULT": rule},
+        r = subprocess.run([VICTIM], env={**os.environ, "LD_PRELOAD": preload(VICTIM), "TR_FAULT": rule},
                            capture_output=True, text=True)
         tap.is_(r.returncode, 99, rule)
         tap.like(r.stderr, "^libfault: ", rule)

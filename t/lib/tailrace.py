@@ -48,6 +48,13 @@ def sanitizers():
             or b"__%s_init" % n.encode() in program}
 
 
+def preload(program):
+    """LD_PRELOAD for the fault library: behind the sanitizer's own library where there is one, which
+    insists on being first."""
+    ldd = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+    return " ".join(re.findall(r"(/\S*lib[at]san\S*)", ldd) + [LIBFAULT])
+
+
 def yaml(value, indent=0):
     """A dict as a block of YAML; scalars are double-quoted, so that every text is taken as it is."""
     pad = "  " * indent
@@ -177,8 +184,7 @@ class Agent:
             tap.need(os.path.exists(LIBFAULT), f"{LIBFAULT} is built")
             open(self.faults_path, "w").close()
             env.update(TR_FAULT=fault or "", TR_POINT=point or "", TR_FAULT_FILE=self.faults_path)
-            env["ASAN_OPTIONS"] = "verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")
-            command += [f"LD_PRELOAD={LIBFAULT}"]
+            command += [f"LD_PRELOAD={preload(PROGRAM)}"]
         command += [*wrapper, PROGRAM, "run", "-c", self.config_path, *args]
         with open(self.stderr_path, "ab") as err, open(self.stdout_path, "ab") as out:
             self.stderr_from = err.tell()
