@@ -42,9 +42,12 @@ static int check(const char *const *paths, size_t n, bool print)
 	if (c) {
 		/* What --print writes is a configuration itself. */
 		print_counts(c, print ? "# " : "");
-		if (print)
-			tr_config_print(c, stdout);
-		status = tr_cli_flush("check");
+		if (print && tr_config_print(c, stdout) < 0) {
+			fprintf(stderr, "tailrace check: out of memory\n");
+			status = TR_EXIT_FAILURE;
+		} else {
+			status = tr_cli_flush("check");
+		}
 	}
 	tr_config_free(&c);
 	tr_diag_free(&diag);

@@ -75,8 +75,9 @@ void tr_config_check_state(const struct tr_config *c, struct tr_diag *diag);
  * when no file had a part in the field, nothing appended; or a negative errno with a message. Reads files:
  * not on a worker. Any thread. */
 int tr_config_reread(const struct tr_config *c, const void *field, struct tr_sb *out, struct tr_err *e);
-/* The effective configuration as YAML, defaults filled in, secrets masked. */
-void tr_config_print(const struct tr_config *c, FILE *out);
+/* The effective configuration as YAML, defaults filled in, secrets masked. 0, or -ENOMEM with nothing
+ * printed. */
+int tr_config_print(const struct tr_config *c, FILE *out);
 
 struct tr_diag *tr_diag_new(void);
 void tr_diag_free(struct tr_diag **d);

@@ -161,7 +161,8 @@ static void read_globals(struct load *l, const char *first_file)
 	tr_opts_add(s, section_opts, "", tr_pool_alloc(s->pool, sizeof(struct tr_map)));
 	tr_opts_read(s, &l->globals, false);
 	tr_opts_defaults(s);
-	tr_globals_check(l->c, s);
+	if (!s->pool->failed)
+		tr_globals_check(l->c, s);
 }
 
 /* ---- components ---- */
@@ -319,7 +320,8 @@ static void load_all(struct load *l, const char *const *paths, size_t npaths)
 	if (l->t->pool.failed)
 		return;
 	read_globals(l, n ? files[0] : paths[0]);
-	check_names(l);
+	if (!l->t->pool.failed)
+		check_names(l);
 	for (size_t i = 0; i < l->t->nparts && !l->t->pool.failed; i++)
 		read_part(l, l->t->parts[i]);
 	if (l->t->pool.failed)

@@ -5,6 +5,7 @@
 #include "config/parts.h"
 #include "config/value.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define MASK "\"***\""
@@ -245,6 +246,8 @@ static void print_group(const struct tr_opt_set *s, tr_str group, tr_str part, u
 
 		tr_sb_fmt(&comment, "%*s# ", (int)indent, "");
 		put_lines(tr_sb_view(&text), tr_sb_cstr(&comment), out);
+		if (comment.failed)
+			out->failed = true;
 		tr_sb_free(&comment);
 	} else {
 		tr_sb_str(out, tr_sb_view(&text));
@@ -296,14 +299,18 @@ static void print_section(const struct tr_config *c, enum tr_kind kind, struct t
 	}
 }
 
-void tr_config_print(const struct tr_config *c, FILE *out)
+int tr_config_print(const struct tr_config *c, FILE *out)
 {
 	struct tr_sb sb = { 0 };
+	int rc;
 
 	tr_opts_print(&c->tree->globals, 0, &sb);
 	print_section(c, TR_SOURCE, &sb);
 	print_section(c, TR_TRANSFORM, &sb);
 	print_section(c, TR_SINK, &sb);
-	fputs(tr_sb_cstr(&sb), out);
+	rc = sb.failed ? -ENOMEM : 0;
+	if (rc == 0)
+		fputs(tr_sb_cstr(&sb), out);
 	tr_sb_free(&sb);
+	return rc;
 }
