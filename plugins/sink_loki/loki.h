@@ -81,7 +81,7 @@ struct loki {
 	size_t nfit, fit_slots;
 
 	struct tr_logproto *push;
-	struct loki_view **views; /* one a span of the request that is made */
+	struct loki_view **views; /* of the batches of the request that is made */
 	size_t nviews;
 	struct loki_view measured;
 	struct loki_text text;

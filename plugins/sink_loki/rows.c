@@ -272,16 +272,23 @@ static struct loki_view *view_at(struct loki *l, size_t i)
 	return l->views[i];
 }
 
-static int add_span(struct loki *l, const struct tr_span *span, uint32_t part)
+/* A batch whose rows were sorted into several requests comes in many spans: it is looked at once.
+ */
+static int add_span(struct loki *l, const struct tr_span *span, size_t *used)
 {
 	struct tr_batch *b = span->batch;
-	struct loki_view *v = view_at(l, part);
-	if (!v || (l->encoder && loki_labels_to_fields(l, b) < 0) || loki_view_of(l, b, v) < 0 ||
-	    (l->encoder && tr_encoder_begin(l->encoder, b) < 0))
-		return -ENOMEM;
-	tr_logproto_labels(l->push, v->set, v->nlabels);
+	if (*used == 0 || l->views[*used - 1]->batch != b) {
+		struct loki_view *v = view_at(l, *used);
+		if (!v || (l->encoder && loki_labels_to_fields(l, b) < 0) ||
+		    loki_view_of(l, b, v) < 0 ||
+		    (l->encoder && tr_encoder_begin(l->encoder, b) < 0))
+			return -ENOMEM;
+		tr_logproto_labels(l->push, v->set, v->nlabels);
+		(*used)++;
+	}
+	uint32_t part = (uint32_t)*used - 1;
 	for (uint32_t i = 0; i < span->n; i++)
-		if (add_row(l, v, part, tr_row(b, span->first + i)) < 0)
+		if (add_row(l, l->views[part], part, tr_row(b, span->first + i)) < 0)
 			return -ENOMEM;
 	return 0;
 }
@@ -300,11 +307,12 @@ void loki_charge(struct loki *l)
 int loki_push(struct loki *l, const struct tr_request *r)
 {
 	int rc = 0;
+	size_t used = 0;
 	tr_logproto_reset(l->push);
 	text_reset(&l->text);
 	tr_sb_clear(&l->body);
 	for (uint32_t i = 0; rc == 0 && i < r->nspans; i++)
-		rc = add_span(l, &r->spans[i], i);
+		rc = add_span(l, &r->spans[i], &used);
 	if (rc == 0) {
 		size_t n = tr_logproto_size(l->push);
 		char *to = tr_sb_room(&l->body, n);

@@ -64,7 +64,8 @@ char *tr_logproto_pair(char *to, tr_str name, tr_str value);
 char *tr_logproto_pair_head(char *to, tr_str name, size_t value_bytes);
 
 /* A label set as Loki's parser reads it (LogQL stream selector, Go's string literals): {a="b",
- * c="d"}. Control characters and bytes that aren't UTF-8 are escaped. */
+ * c="d"}. Control characters and bytes that aren't UTF-8 are escaped; U+FFFD, which Loki refuses,
+ * becomes such a byte. */
 void tr_logproto_quote(struct tr_sb *out, tr_str value);
 /* Appends a name that matches [A-Za-z_][A-Za-z0-9_]*: each other character becomes '_', and one is
  * put before a leading digit. True when that changed it. */

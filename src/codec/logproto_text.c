@@ -52,12 +52,23 @@ static void escape(struct tr_sb *out, const unsigned char *p, size_t len)
 	default:
 		break;
 	}
-	if (len == 2) /* the control characters from U+0080 to U+009F */
+	if (len == 2)
 		tr_sb_fmt(out, "\\u%04x", (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu));
 	else if (len == 3)
-		tr_sb_lit(out, "\\ufeff");
+		tr_sb_str(out, p[1] == 0xbb ? TR_STR("\\ufeff") : TR_STR("\\xff"));
 	else
 		tr_sb_fmt(out, "\\x%02x", p[0]);
+}
+
+/* Characters that Loki doesn't take as they are: a byte order mark, and U+FFFD, which its scanner
+ * can't tell from a byte that isn't UTF-8, escaped or not (3.4.6 tried). So U+FFFD is sent as such
+ * a byte: whoever reads it sees U+FFFD again. Control characters from U+0080 to U+009F it would
+ * take, but no terminal should. */
+static bool is_refused(const unsigned char *p, size_t len)
+{
+	return (len == 2 && p[0] == 0xc2 && p[1] < 0xa0) ||
+	       (len == 3 &&
+		(memcmp(p, "\xef\xbb\xbf", 3) == 0 || memcmp(p, "\xef\xbf\xbd", 3) == 0));
 }
 
 void tr_logproto_quote(struct tr_sb *out, tr_str value)
@@ -70,10 +81,7 @@ void tr_logproto_quote(struct tr_sb *out, tr_str value)
 			continue;
 		}
 		size_t len = utf8_length(p, (size_t)(end - p));
-		bool control = len == 2 && p[0] == 0xc2 && p[1] < 0xa0;
-		bool mark =
-			len == 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0; /* a BOM is refused inside */
-		if (len > 1 && !control && !mark) {
+		if (len > 1 && !is_refused(p, len)) {
 			p += len;
 			continue;
 		}

@@ -286,6 +286,7 @@ static void values_are_quoted_as_go_does(void **state)
 		  "e \xf0\x9f\x98\x80\"" },
 		{ "\xc2\x85", "\"\\u0085\"" },
 		{ "\xef\xbb\xbf", "\"\\ufeff\"" },
+		{ "\xef\xbf\xbd", "\"\\xff\"" },
 		{ "\xff\xc3", "\"\\xff\\xc3\"" },                   /* no UTF-8 */
 		{ "\xed\xa0\x80", "\"\\xed\\xa0\\x80\"" },          /* a surrogate */
 		{ "\xc0\xaf", "\"\\xc0\\xaf\"" },                   /* longer than need be */
