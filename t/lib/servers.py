@@ -1,0 +1,199 @@
+"""Real servers for tests: started on free ports of 127.0.0.1 in directories of their own, waited for,
+and stopped with the test."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import tap
+from tailrace import TOP_SRC, free_port, tempdir, yaml
+
+
+def installed(name):
+    """The program of t/servers/install NAME."""
+    r = subprocess.run([os.path.join(TOP_SRC, "t/servers/install"), name], stdout=subprocess.PIPE,
+                       text=True)
+    tap.need(r.returncode == 0, f"t/servers/install {name}")
+    return r.stdout.strip()
+
+
+def have(name):
+    """The program's path when it is there without installing anything, else None."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+
+
+class Server:
+    """A process with its log in its directory; killed when the test ends."""
+
+    def __init__(self, *command, dir=None, env=None):
+        self.dir = dir or tempdir()
+        self.command = command
+        self.env = env
+        self.process = None
+        tap.defer(self._end)
+
+    def start(self):
+        with open(f"{self.dir}/log", "ab") as log:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *self.command], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, cwd=self.dir, env={**os.environ, **(self.env or {})})
+        return self
+
+    def log(self):
+        with open(f"{self.dir}/log", errors="replace") as f:
+            return f.read()
+
+    def stop(self, deadline=20.0):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(deadline)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait()
+
+    def _end(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if tap.failed():
+            tap.diag(f"--- {self.command[0]}:")
+            tap.diag(self.log()[-3000:])
+
+
+class Loki(Server):
+    """A Grafana Loki with room for everything that a test sends; limits: what to change of that. It
+    keeps its data and its port over stop() and start()."""
+
+    LIMITS = {
+        "allow_structured_metadata": True,
+        "reject_old_samples": False,
+        "ingestion_rate_mb": 1000,
+        "ingestion_burst_size_mb": 1000,
+        "per_stream_rate_limit": "1GB",
+        "per_stream_rate_limit_burst": "1GB",
+        "max_global_streams_per_user": 0,
+        "max_entries_limit_per_query": 100000,
+        "max_query_length": 0,
+        "max_query_series": 100000,
+        "split_queries_by_interval": 0,
+        "volume_enabled": False,
+        "discover_service_name": [],
+        "discover_log_levels": False,
+    }
+
+    def __init__(self, limits=None, start=True):
+        super().__init__(installed("loki"), "-config.file=loki.yaml", "-config.expand-env=false")
+        self.port, grpc = free_port(), free_port()
+        config = {
+            "auth_enabled": False,
+            "server": {"http_listen_address": "127.0.0.1", "http_listen_port": self.port,
+                       "grpc_listen_address": "127.0.0.1", "grpc_listen_port": grpc,
+                       "log_level": "warn", "grpc_server_max_recv_msg_size": 1 << 27,
+                       "grpc_server_max_send_msg_size": 1 << 27},
+            "common": {"instance_addr": "127.0.0.1", "path_prefix": self.dir, "replication_factor": 1,
+                       "ring": {"kvstore": {"store": "inmemory"}},
+                       "storage": {"filesystem": {"chunks_directory": f"{self.dir}/chunks",
+                                                  "rules_directory": f"{self.dir}/rules"}}},
+            "ingester": {"wal": {"flush_on_shutdown": True},
+                         "lifecycler": {"min_ready_duration": "0s", "final_sleep": "0s"}},
+            # Queries find their way at once, not after a lookup period of ten seconds.
+            "frontend": {"scheduler_address": f"127.0.0.1:{grpc}"},
+            "frontend_worker": {"scheduler_address": f"127.0.0.1:{grpc}"},
+            "query_range": {"parallelise_shardable_queries": False, "cache_results": False},
+            "limits_config": {**self.LIMITS, **(limits or {})},
+            "analytics": {"reporting_enabled": False},
+        }
+        with open(f"{self.dir}/loki.yaml", "w") as f:
+            f.write(yaml(config))
+            f.write("schema_config:\n  configs:\n    - {from: 2020-01-01, store: tsdb, "
+                    "object_store: filesystem, schema: v13, index: {prefix: index_, period: 24h}}\n")
+        self.url = f"http://127.0.0.1:{self.port}"
+        if start:
+            self.start()
+
+    def start(self):
+        super().start()
+        tap.wait_until(self._ready, 120, "Loki's /ready")
+        return self
+
+    def _ready(self):
+        tap.need(self.process.poll() is None, f"Loki runs: {self.log()[-2000:]}")
+        try:
+            return self.get("/ready").strip() == b"ready"
+        except OSError:
+            return False
+
+    def get(self, path, tenant=None, timeout=60.0, **params):
+        url = self.url + path + ("?" + urllib.parse.urlencode(params) if params else "")
+        headers = {"X-Scope-OrgID": tenant} if tenant else {}
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=timeout) as r:
+            return r.read()
+
+    def push(self, streams):
+        """streams: [(labels, [(ns, line)])], by Loki's JSON interface."""
+        body = json.dumps({"streams": [{"stream": labels, "values": [[str(ts), line] for ts, line in rows]}
+                                       for labels, rows in streams]}).encode()
+        request = urllib.request.Request(self.url + "/loki/api/v1/push", body,
+                                         {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as r:
+                return r.status, r.read()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read()
+
+    def query(self, selector, start_ns, end_ns, tenant=None, limit=5000):
+        """Yields (labels, ns, line) of every entry with start <= time < end, oldest first. Loki gives at
+        most `limit` at a time, so the range is taken in slices: one that comes back full is halved."""
+        todo = [(start_ns, end_ns)]
+        while todo:
+            start, end = todo.pop()
+            answer = json.loads(self.get("/loki/api/v1/query_range", tenant=tenant, query=selector,
+                                         start=start, end=end, limit=limit, direction="forward"))
+            rows = [(stream["stream"], int(value[0]), value[1])
+                    for stream in answer["data"]["result"] for value in stream["values"]]
+            if len(rows) >= limit and end - start > 1:
+                middle = (start + end) // 2
+                todo += [(middle, end), (start, middle)]
+                continue
+            tap.need(len(rows) < limit, f"fewer than {limit} entries in one ns")
+            yield from sorted(rows, key=lambda r: r[1])
+
+    def count(self, selector, start_ns, end_ns, tenant=None):
+        """The number of entries with start <= time < end."""
+        return sum(1 for _ in self.query(selector, start_ns, end_ns, tenant, limit=50000))
+
+
+def rsyslog(config, dir=None):
+    """An rsyslogd in the foreground with this configuration."""
+    dir = dir or tempdir()
+    with open(f"{dir}/rsyslog.conf", "w") as f:
+        f.write(config)
+    return Server(have("rsyslogd") or installed("rsyslog"), "-n", "-f", f"{dir}/rsyslog.conf",
+                  "-i", f"{dir}/rsyslog.pid", dir=dir).start()
+
+
+def logrotate(log, options, state_dir):
+    """One forced rotation of a path by the real logrotate; options: lines of its configuration."""
+    config = os.path.join(state_dir, "logrotate.conf")
+    with open(config, "w") as f:
+        f.write(f'"{log}" {{\n' + "".join(f"    {line}\n" for line in options) + "}\n")
+    os.chmod(config, 0o644)
+    r = subprocess.run([have("logrotate") or installed("logrotate"), "-f", "-s",
+                        os.path.join(state_dir, "logrotate.state"), config],
+                       capture_output=True, text=True)
+    tap.need(r.returncode == 0, f"logrotate: {r.stderr}")
+
+
+def now_ns():
+    return time.time_ns()
