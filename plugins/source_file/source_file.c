@@ -2,6 +2,7 @@
 /* The source `file`: its options, its state, and its turn on a worker. The way of a line from here is
  * discover.c (what is there), probe.c and judge.c (what it is), turn.c (when), read.c (rows). */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "apply.h"
