@@ -53,7 +53,6 @@ enum { BUCKETS = 1024 };
 /* File scope because the library's state is the process's: there can't be two of these. */
 static struct {
 	pthread_mutex_t lock; /* guards all of it, but not the library: that is the thread's alone */
-	pthread_t thread;
 	bool loaded, running, stop, asked;
 	int load_error;
 	struct watch_client *clients;
@@ -252,19 +251,23 @@ static void *watcher_main(void *arg)
 		if (ev)
 			on_event_locked(ev);
 	}
+	watcher.running = false;
 	pthread_mutex_unlock(&watcher.lock);
 	return NULL;
 }
 
-/* With every signal blocked: they are the main thread's. */
+/* With every signal blocked: they are the main thread's. Detached, as it ends only when the library's
+ * wait does, and nobody need wait for that. */
 static int start_locked(void)
 {
 	sigset_t all, was;
+	pthread_t thread;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &was);
-	watcher.stop = false;
-	int rc = pthread_create(&watcher.thread, NULL, watcher_main, NULL);
+	int rc = pthread_create(&thread, NULL, watcher_main, NULL);
 	pthread_sigmask(SIG_SETMASK, &was, NULL);
+	if (rc == 0)
+		pthread_detach(thread);
 	watcher.running = rc == 0;
 	return rc;
 }
@@ -281,6 +284,7 @@ int watch_join(void (*wake)(void *arg), void *arg, struct watch_client **out, st
 	c->arg = arg;
 	c->last = &c->first;
 	pthread_mutex_lock(&watcher.lock);
+	watcher.stop = false;
 	int rc = watcher.running ? 0 : start_locked();
 	if (rc == 0) {
 		c->next = watcher.clients;
@@ -324,14 +328,8 @@ void watch_leave(struct watch_client **cp)
 			*at = c->next;
 			break;
 		}
-	bool last = !watcher.clients && watcher.running;
-	if (last) {
-		watcher.stop = true;
-		watcher.running = false;
-	}
+	watcher.stop = !watcher.clients;
 	pthread_mutex_unlock(&watcher.lock);
-	if (last)
-		pthread_join(watcher.thread, NULL);
 	for (struct watch_event *ev = c->first; ev;) {
 		struct watch_event *next = ev->next;
 		free(ev);
