@@ -89,7 +89,7 @@ struct loki {
 	struct tr_sb scratch;
 	size_t charged;
 
-	tr_metric *refused_metric, *truncated_metric;
+	tr_metric *refused_metric;
 };
 
 /* columns.c */

@@ -222,7 +222,7 @@ void loki_measure(struct loki *l, const struct tr_batch *b, uint32_t *bytes)
 		cuts += cut;
 		left_out += m.left_out;
 	}
-	tr_metric_add(l->truncated_metric, (int64_t)cuts);
+	count(l, "line_cut", cuts);
 	count(l, "structured_metadata", left_out);
 	count(l, "label_collision", (uint64_t)v->collided * b->nsel);
 	v->batch = NULL;

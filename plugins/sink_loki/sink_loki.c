@@ -275,13 +275,7 @@ static int prepare(struct loki *l)
 	l->refused_metric =
 		tr_host_metric(l->h, "tailrace_loki_structured_metadata_refused",
 			       "1: Loki does not allow structured metadata.", TR_GAUGE, NULL, NULL);
-	l->truncated_metric = tr_host_metric(l->h, "tailrace_truncations_total",
-					     "Lines that were cut at their longest length.",
-					     TR_COUNTER, NULL, NULL);
-	return l->url && l->push && (!encodes || l->encoder) && l->refused_metric &&
-			       l->truncated_metric
-		       ? 0
-		       : -ENOMEM;
+	return l->url && l->push && (!encodes || l->encoder) && l->refused_metric ? 0 : -ENOMEM;
 }
 
 static int open_sink(const void *config, struct tr_host *h, void **self, struct tr_err *e)
