@@ -447,11 +447,12 @@ static void start_poll(struct source *s, int64_t now)
 	int64_t every = s->cfg->poll_ns < TR_SEC ? s->cfg->poll_ns : TR_SEC;
 	if (every < 10 * TR_MS)
 		every = 10 * TR_MS;
-	bool often = s->often_at_ns <= now;
-	if (often)
+	if (s->often_left == 0 && s->often_at_ns <= now) {
 		s->often_at_ns = now + s->cfg->poll_ns;
+		s->often_left = s->ngens;
+	}
 	s->poll_at_ns = now + every;
-	size_t most = s->ngens < POLL_BATCH ? s->ngens : POLL_BATCH;
+	size_t most = 2 * s->ngens < POLL_BATCH ? 2 * s->ngens : POLL_BATCH;
 	struct poll_job *job = malloc(sizeof *job + most * sizeof job->v[0]);
 	if (!job)
 		return;
@@ -467,20 +468,15 @@ static void start_poll(struct source *s, int64_t now)
 			s->poll_next = 0;
 		room = take_poll(job, s->gens[s->poll_next++]);
 	}
-	size_t n = often ? s->ngens : 0;
-	for (size_t i = 0; i < n && room; i++) {
-		if (job->n == most) {
-			room = false;
-			break;
-		}
+	for (; s->often_left && room && job->n < most; s->often_left--) {
 		if (s->often_next >= s->ngens)
 			s->often_next = 0;
 		struct gen *g = s->gens[s->often_next++];
 		if (g->log->polled && !(g->finished && !g->live))
 			room = take_poll(job, g);
 	}
-	if (!room) /* the rest at once after these */
-		s->often_at_ns = s->poll_at_ns = now;
+	if (s->often_left) /* the rest at once after these */
+		s->poll_at_ns = now;
 	if (job->n && tr_host_io(s->host, poll_fn, poll_done, job) == 0) {
 		s->polling = true;
 		return;

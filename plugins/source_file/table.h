@@ -198,6 +198,7 @@ struct source {
 	int64_t walk_at_ns, walk_not_before_ns, tend_at_ns, poll_at_ns, judge_at_ns; /* monotonic */
 	int64_t often_at_ns; /* files without events are due */
 	size_t poll_next, often_next; /* where those rounds stand */
+	size_t often_left; /* of a round of polls that is under way */
 	size_t per_file;    /* metrics by file */
 	int64_t charged;
 
