@@ -10,8 +10,6 @@
 
 #include "config/suggest.h"
 
-extern const char tr_version[];
-
 static const struct tr_command commands[] = {
 	{ "check", "[-c FILE|DIR]… [--print]", "validate a configuration",
 	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
@@ -133,7 +131,7 @@ int tr_cli_next(struct tr_cli_args *a)
 
 static int print_version(void)
 {
-	printf("tailrace %s\n", tr_version);
+	puts("tailrace " PACKAGE_VERSION);
 	return tr_cli_flush("--version");
 }
 

@@ -8,8 +8,6 @@
 
 #define CONNECT_NS (5 * TR_SEC)
 
-extern const char tr_version[];
-
 static long to_ms(int64_t ns)
 {
 	int64_t ms = ns / TR_MS;
@@ -107,10 +105,8 @@ static CURLcode set_up(struct tr_http_lane *lane)
 #else
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
-	char agent[64];
-	snprintf(agent, sizeof(agent), "tailrace/%s", tr_version);
 	if (rc == CURLE_OK)
-		rc = curl_easy_setopt(c, CURLOPT_USERAGENT, agent);
+		rc = curl_easy_setopt(c, CURLOPT_USERAGENT, "tailrace/" PACKAGE_VERSION);
 	if (rc == CURLE_OK && t->connect_to)
 		rc = curl_easy_setopt(c, CURLOPT_CONNECT_TO, t->connect_to);
 	if (rc == CURLE_OK)

@@ -8,8 +8,6 @@
 
 #define WIDTH 80
 
-extern const char tr_version[];
-
 /* ---- what all formats say ---- */
 
 void tr_doc_options(const struct tr_plugin *p, struct tr_pool *pool, struct tr_opt_set *s)
@@ -317,7 +315,8 @@ void tr_doc_man(const struct tr_plugin *const *list, size_t n, const char *date,
 	} else {
 		tr_sb_lit(out, "PLUGINS");
 	}
-	tr_sb_fmt(out, " 5 %s \"tailrace %s\" \"tailrace plugins\"\n.SH NAME\n", date, tr_version);
+	tr_sb_fmt(out, " 5 %s \"tailrace %s\" \"tailrace plugins\"\n.SH NAME\n", date,
+		  PACKAGE_VERSION);
 	if (alone) {
 		tr_sb_fmt(out, "tailrace\\-%s\\-", tr_kind_word(list[0]->kind));
 		put_roff(tr_str_c(list[0]->name), false, out);
