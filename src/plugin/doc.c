@@ -67,8 +67,27 @@ void tr_doc_type(const struct tr_opt *o, struct tr_sb *out)
 	put_range(o, out);
 }
 
-void tr_doc_default(const struct tr_opt *o, struct tr_sb *out)
+/* What a sink's plugin gathers into a request by itself. */
+static bool put_batch_default(const struct tr_plugin *p, const char *name, struct tr_sb *out)
 {
+	if (!p || p->kind != TR_SINK || strncmp(name, "batch.", 6) != 0)
+		return false;
+	if (!p->sink.batch_bytes && !p->sink.batch_events && !p->sink.batch_wait_ns)
+		tr_sb_lit(out, "whatever is waiting");
+	else if (strcmp(name, "batch.max_bytes") == 0)
+		tr_size_print(p->sink.batch_bytes, out);
+	else if (strcmp(name, "batch.max_events") == 0)
+		tr_sb_i64(out, p->sink.batch_events);
+	else
+		tr_duration_print(p->sink.batch_wait_ns, out);
+	return true;
+}
+
+void tr_doc_default(const struct tr_plugin *p, const char *name, const struct tr_opt *o,
+		    struct tr_sb *out)
+{
+	if (put_batch_default(p, name, out))
+		return;
 	if (o->required)
 		tr_sb_lit(out, "required");
 	else if (o->dflt_doc)
@@ -121,13 +140,13 @@ void tr_doc_list(const struct tr_plugin *const *list, size_t n, struct tr_sb *ou
 			  list[i]->brief);
 }
 
-static void put_option(const struct tr_opt_ref *r, struct tr_sb *out)
+static void put_option(const struct tr_plugin *p, const struct tr_opt_ref *r, struct tr_sb *out)
 {
 	struct tr_sb dflt = { 0 };
 
 	tr_sb_fmt(out, "  %s  (", r->name);
 	tr_doc_type(r->opt, out);
-	tr_doc_default(r->opt, &dflt);
+	tr_doc_default(p, r->name, r->opt, &dflt);
 	if (dflt.n)
 		tr_sb_fmt(out, "; %s%s", r->opt->required ? "" : "default ", tr_sb_cstr(&dflt));
 	tr_sb_lit(out, ")\n");
@@ -162,7 +181,7 @@ void tr_doc_text(const struct tr_plugin *p, struct tr_sb *out)
 	}
 	tr_sb_lit(out, "Options:\n");
 	for (size_t i = 0; i < s.n; i++)
-		put_option(&s.refs[i], out);
+		put_option(p, &s.refs[i], out);
 	if (p->example) {
 		tr_sb_lit(out, "\nExample:\n");
 		put_example(p->example, "  ", out);
@@ -250,12 +269,12 @@ static void put_paragraphs(const char *text, const char *macro, struct tr_sb *ou
 	tr_sb_chr(out, '\n');
 }
 
-static void put_man_option(const struct tr_opt_ref *r, struct tr_sb *out)
+static void put_man_option(const struct tr_plugin *p, const struct tr_opt_ref *r, struct tr_sb *out)
 {
 	struct tr_sb type = { 0 }, dflt = { 0 };
 
 	tr_doc_type(r->opt, &type);
-	tr_doc_default(r->opt, &dflt);
+	tr_doc_default(p, r->name, r->opt, &dflt);
 	tr_sb_lit(out, ".TP\n\\fB");
 	put_roff(tr_str_c(r->name), false, out);
 	tr_sb_lit(out, "\\fR (");
@@ -284,7 +303,7 @@ static void put_man_plugin(const struct tr_plugin *p, bool alone, struct tr_sb *
 	put_paragraphs(p->doc ? p->doc : p->brief, "PP", out);
 	tr_sb_fmt(out, "%s %s\n", section, alone ? "OPTIONS" : "Options");
 	for (size_t i = 0; i < s.n; i++)
-		put_man_option(&s.refs[i], out);
+		put_man_option(p, &s.refs[i], out);
 	if (p->example) {
 		tr_sb_fmt(out, "%s %s\n.nf\n", section, alone ? "EXAMPLE" : "Example");
 		put_roff(tr_str_trim(tr_str_c(p->example)), true, out);

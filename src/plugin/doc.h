@@ -23,7 +23,9 @@ struct tr_pool;
 void tr_doc_options(const struct tr_plugin *p, struct tr_pool *pool, struct tr_opt_set *s);
 /* "list of path", "size 1KiB–1MiB", "one of a, b" */
 void tr_doc_type(const struct tr_opt *o, struct tr_sb *out);
-/* "required", the default, or nothing where there is none. */
-void tr_doc_default(const struct tr_opt *o, struct tr_sb *out);
+/* "required", the default, or nothing where there is none. name: the option's whole name; p: whose
+ * batch.* defaults it may be, or NULL. */
+void tr_doc_default(const struct tr_plugin *p, const char *name, const struct tr_opt *o,
+		    struct tr_sb *out);
 
 #endif

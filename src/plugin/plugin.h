@@ -81,7 +81,8 @@ struct tr_opt {
 	size_t at;        /* TR_AT(struct cfg, field, ctype) */
 	bool required;    /* of a nested option: where its map is given */
 	bool secret;      /* masked wherever a configuration is shown */
-	const char *dflt; /* parsed as user input is (a list or map: YAML's flow form); NULL: zeroed */
+	const char *dflt; /* parsed as user input is (a scalar: the text itself; a list or map: YAML's flow
+			   * form); NULL: zeroed */
 	const char *dflt_doc; /* how the default is shown where `dflt` can't say it; else NULL */
 	int64_t min, max; /* inclusive; of numbers the value, of texts the length, of lists the count (of a
 			   * map's values each); max 0: no upper bound */

@@ -89,13 +89,14 @@ static void put_value(const struct tr_opt *o, struct tr_sb *out)
 	tr_sb_lit(out, SUBST "]}");
 }
 
-static void put_option(const struct tr_opt *o, struct tr_sb *out)
+static void put_option(const struct tr_plugin *p, const struct tr_opt_ref *r, struct tr_sb *out)
 {
+	const struct tr_opt *o = r->opt;
 	struct tr_sb dflt = { 0 };
 
 	tr_sb_lit(out, "{\"description\":");
 	put_json(out, tr_str_c(o->doc ? o->doc : ""));
-	tr_doc_default(o, &dflt);
+	tr_doc_default(p, r->name, o, &dflt);
 	if (dflt.n && !o->required) {
 		tr_sb_lit(out, ",\"$comment\":");
 		tr_sb_lit(&dflt, " by default");
@@ -121,8 +122,8 @@ static void put_option(const struct tr_opt *o, struct tr_sb *out)
 
 /* Properties below a prefix, and which of them are required, without the braces around them. first:
  * what comes before the first property. */
-static void put_level(const struct tr_opt_set *s, tr_str prefix, const char *more, bool needs_type,
-		      struct tr_sb *out)
+static void put_level(const struct tr_plugin *p, const struct tr_opt_set *s, tr_str prefix,
+		      const char *more, bool needs_type, struct tr_sb *out)
 {
 	char name[256];
 	bool any = *more;
@@ -141,10 +142,10 @@ static void put_level(const struct tr_opt_set *s, tr_str prefix, const char *mor
 		tr_sb_chr(out, ':');
 		if (whole.p[whole.n] == '.') {
 			tr_sb_lit(out, "{\"type\":[\"object\",\"null\"],");
-			put_level(s, (tr_str){ whole.p, whole.n + 1 }, "", false, out);
+			put_level(p, s, (tr_str){ whole.p, whole.n + 1 }, "", false, out);
 			tr_sb_chr(out, '}');
 		} else {
-			put_option(s->refs[i].opt, out);
+			put_option(p, &s->refs[i], out);
 		}
 	}
 	tr_sb_lit(out, "},\"required\":[");
@@ -174,7 +175,7 @@ static void put_plugin(const struct tr_plugin *p, struct tr_sb *out)
 	tr_sb_fmt(out, "\"%s_%s\":{\"description\":", tr_kind_word(p->kind), p->name);
 	put_json(out, tr_str_c(p->brief));
 	tr_sb_lit(out, ",\"type\":\"object\",");
-	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&type), true, out);
+	put_level(p, &s, (tr_str){ "", 0 }, tr_sb_cstr(&type), true, out);
 	tr_sb_chr(out, '}');
 	if (pool.failed)
 		out->failed = true;
@@ -230,7 +231,7 @@ void tr_doc_schema(const struct tr_plugin *const *list, size_t n, struct tr_sb *
 		tr_opts_add(&s, tr_global_opts, "", base);
 	tr_sb_lit(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":"
 		       "\"tailrace.yaml\",\"type\":\"object\",");
-	put_level(&s, (tr_str){ "", 0 }, tr_sb_cstr(&more), false, out);
+	put_level(NULL, &s, (tr_str){ "", 0 }, tr_sb_cstr(&more), false, out);
 	tr_sb_lit(out, ",\"$defs\":{\"substitution\":{\"type\":\"string\",\"pattern\":"
 		       "\"\\\\$\\\\{\"}");
 	for (size_t i = 0; i < n; i++) {

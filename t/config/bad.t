@@ -49,14 +49,18 @@ def problem(path):
         return f"exit status {run.returncode}, expected 78\n{told}"
     if run.stdout:
         return f"something on stdout: {run.stdout!r}"
+    order, told_order = [], list(errors)
     for place, words in expected:
         prefix = (os.path.join(path, place) if place.count(":") == 2 else f"{path}:{place}") + ": "
         hits = [e for e in errors if e.startswith(prefix) and all(w in e for w in words)]
         if not hits:
             return f"no error at {place} with {words}\n{told}"
+        order.append(told_order.index(hits[0]))
         errors.remove(hits[0])
     if errors:
         return "unexpected: " + "\n".join(errors)
+    if order != sorted(order):
+        return f"not in the order of their places\n{told}"
     return None
 
 

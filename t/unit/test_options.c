@@ -38,6 +38,9 @@ static void check_option(const struct tr_plugin *p, const struct tr_opt_ref *r)
 		fail_msg("%s %s: expected lower case", p->name, r->name);
 	if (o->required && o->dflt)
 		fail_msg("%s %s: required, and has a default", p->name, r->name);
+	/* A scalar's default is the text itself: quotes would be part of it. */
+	if (o->shape == TR_ONE && o->dflt && o->dflt[0] == '"')
+		fail_msg("%s %s: a default in quotes", p->name, r->name);
 	if (o->type == TR_OPT_ENUM && !o->words)
 		fail_msg("%s %s: an enum without words", p->name, r->name);
 	if (o->max && o->max < o->min)
