@@ -52,6 +52,8 @@ static void found(struct source *s, struct verdict *v, const struct known *k, st
 	const struct cand *c = &v->j.cands[k->cand];
 	bool moved = k->fate == FATE_MOVED;
 	bool live = c->live_of >= 0 && (uint32_t)c->live_of == k->log;
+	/* without `rotated` what was moved away is finished only by the descriptor that is open */
+	bool more = k->more && (live || c->wanted || s->cfg->rotated == ROTATED_AUTO);
 	gen_set_id(s, g, &c->st.id);
 	gen_set_path(s, g, c->path);
 	pthread_mutex_lock(&s->lock);
@@ -61,7 +63,7 @@ static void found(struct source *s, struct verdict *v, const struct known *k, st
 	if (g->fd < 0) {
 		g->size = c->st.size;
 		g->mtime_ns = c->st.mtime_ns;
-		if (k->more && !g->whole)
+		if (more && !g->whole)
 			g->finished = false;
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -77,8 +79,8 @@ static void found(struct source *s, struct verdict *v, const struct known *k, st
 		g->check = true;
 		return;
 	}
-	g->drained = !k->more;
-	if (k->more && !g->whole) {
+	g->drained = !more;
+	if (more && !g->whole) {
 		g->check = true;
 		g->left_ns = live ? 0 : tr_mono_ns();
 	} else if (live && s->nopen < turn_limit(s) / 4 * 3) {

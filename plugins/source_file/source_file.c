@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "apply.h"
 #include "discover.h"
@@ -325,6 +326,9 @@ static bool visit(struct source *s, struct tr_writer *w, size_t *done)
 	if (bytes) {
 		g->used_ns = tr_mono_ns();
 		g->drained = false;
+		/* reading doesn't need it; lsof(8) and /proc/PID/fdinfo show it */
+		if (g->fd >= 0 && !g->decoder)
+			lseek(g->fd, (off_t)g->read.at, SEEK_SET);
 	}
 	if (r == VISIT_NO_MEMORY)
 		return false;

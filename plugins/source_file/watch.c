@@ -53,12 +53,14 @@ enum { BUCKETS = 1024 };
 /* File scope because the library's state is the process's: there can't be two of these. */
 static struct {
 	pthread_mutex_t lock; /* guards all of it, but not the library: that is the thread's alone */
+	pthread_cond_t change; /* of stop, asked */
 	bool loaded, running, stop, asked;
+	size_t ndirs;
 	int load_error;
 	struct watch_client *clients;
 	struct watched *dirs[BUCKETS];  /* by hash of the path */
 	struct watched *by_wd[BUCKETS]; /* those that are watched */
-} watcher = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} watcher = { .lock = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER };
 
 int watch_load(struct tr_err *e)
 {
@@ -121,6 +123,7 @@ static void drop_locked(struct watched *d, uint32_t what, int error)
 				*at = d->next_wd;
 				break;
 			}
+	watcher.ndirs--;
 	free(d);
 }
 
@@ -245,6 +248,11 @@ static void *watcher_main(void *arg)
 	while (!watcher.stop) {
 		if (watcher.asked)
 			serve_locked();
+		if (watcher.ndirs == 0) {
+			if (!watcher.stop && !watcher.asked)
+				pthread_cond_wait(&watcher.change, &watcher.lock);
+			continue;
+		}
 		pthread_mutex_unlock(&watcher.lock);
 		const struct inotify_event *ev = inotifytools_next_event(TIMEOUT_S);
 		pthread_mutex_lock(&watcher.lock);
@@ -329,6 +337,7 @@ void watch_leave(struct watch_client **cp)
 			break;
 		}
 	watcher.stop = !watcher.clients;
+	pthread_cond_signal(&watcher.change);
 	pthread_mutex_unlock(&watcher.lock);
 	for (struct watch_event *ev = c->first; ev;) {
 		struct watch_event *next = ev->next;
@@ -366,10 +375,12 @@ int watch_dir(struct watch_client *c, const char *dir, uint32_t number)
 		d = fresh;
 		d->next = *b;
 		*b = d;
+		watcher.ndirs++;
 	}
 	in->next = d->interests;
 	d->interests = in;
 	watcher.asked = true;
+	pthread_cond_signal(&watcher.change);
 	pthread_mutex_unlock(&watcher.lock);
 	return 0;
 }

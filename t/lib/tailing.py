@@ -1,0 +1,111 @@
+"""Scenes of the file source: an agent that tails a directory of logs to its standard output, one line
+an event, over as many restarts as the scene has."""
+
+import os
+
+import logs
+import tap
+import tailrace
+
+
+class Scene:
+    """A directory with logs/, and an agent that reads it. opts: options of the source, beside include
+    (default logs/*.log). extra: further YAML of the same level as `sources`."""
+
+    def __init__(self, include=None, extra="", **opts):
+        self.dir = tailrace.tempdir()
+        self.logs = os.path.join(self.dir, "logs")
+        os.mkdir(self.logs)
+        self.opts = {"include": include or [self.path("*.log")], "rotate_wait": "1s", **opts}
+        self.extra = extra
+        self.encoding = "raw"
+        self.agent = None
+        self.written = []
+
+    def path(self, name):
+        return os.path.join(self.logs, name)
+
+    def log(self, name, **kw):
+        log = logs.Log(self.path(name), **kw)
+        self.written.append(log)
+        return log
+
+    def put(self, name, data):
+        """A file as it is, by rename, so that it is there whole or not at all."""
+        if isinstance(data, str):
+            data = data.encode()
+        with open(self.path(name) + "~new", "wb") as f:
+            f.write(data)
+        os.rename(self.path(name) + "~new", self.path(name))
+
+    def append(self, name, data):
+        with open(self.path(name), "ab") as f:
+            f.write(data.encode() if isinstance(data, str) else data)
+
+    # ---- the agent
+
+    def start(self, **kw):
+        tap.need(not self.agent or self.agent.code is not None, "the last agent has ended")
+        config = (f"labels: {{}}\n{self.extra}\nsources:\n  f:\n    type: file\n" +
+                  "".join(f"    {line}\n" for line in tailrace.yaml(self.opts).splitlines()) +
+                  "sinks:\n  out:\n    type: console\n    inputs: [f]\n"
+                  f"    encoding: {self.encoding}\n")
+        self.agent = tailrace.Agent(config, dir=self.dir, **kw)
+        return self.agent
+
+    def stop(self):
+        return tap.is_(self.agent.stop(), 0, "exit code")
+
+    def kill(self):
+        self.agent.kill9()
+
+    def restart(self, **kw):
+        self.stop()
+        return self.start(**kw)
+
+    # ---- what came out, of all agents so far
+
+    def out(self):
+        return logs.read_lines(os.path.join(self.dir, "stdout"))
+
+    def text(self):
+        return [line.decode("utf-8", "surrogateescape") for line in self.out()]
+
+    def wait_lines(self, n, deadline=15.0):
+        """Until n lines have come out."""
+        self.agent.wait_until(lambda: len(self.out()) >= n, deadline,
+                              lambda: f"{n} lines; there are {len(self.out())}")
+
+    def wait_all(self, deadline=20.0):
+        """Until every line of the scene's logs has come out."""
+        sent = logs.counts(*self.written)
+        self.agent.wait_until(lambda: logs.complete(self.out(), sent), deadline,
+                              lambda: str(logs.Verdict(self.out(), sent)))
+
+    def wait_saved(self, deadline=10.0):
+        """Until everything that came out is in the saved state."""
+        path = os.path.join(self.agent.data_dir, "state", "f.state")
+
+        def saved():
+            try:
+                return os.stat(path).st_mtime_ns
+            except FileNotFoundError:
+                return 0
+        before = saved()
+        self.agent.wait_until(lambda: saved() != before, deadline, "the state is saved")
+
+    def strict(self, what="strict", ordered=True):
+        """Everything came out once and in order, and nothing more comes in a moment."""
+        self.wait_all()
+        return logs.strict(self.out(), logs.counts(*self.written), what, ordered)
+
+    def is_(self, want, what, deadline=15.0):
+        """These lines came out, and no others."""
+        try:
+            self.wait_lines(len(want), deadline)
+        except tap.Failure as e:
+            tap.diag(str(e))
+        return tap.is_(self.text(), want, what)
+
+    def metric(self, name):
+        return self.agent.metrics().get(name, component_id="f")
