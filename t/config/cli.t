@@ -5,7 +5,6 @@ closed to plugins of doubtful origin."""
 import os
 import re
 import shutil
-import stat
 import subprocess
 
 import tap
@@ -217,7 +216,7 @@ def what_is_no_plugin_is_refused():
     refused(lambda d: write(d, "source_probe.so", "", "w"), "can't be loaded")
     refused(lambda d: shutil.copy(f"{d}/sink_probe.so", f"{d}/source_probe.so"),
             'says it is the sink "probe"')
-    refused(lambda d: shutil.copy(os.path.join(TOP_BUILD, ".libs/libtailrace.so"), f"{d}/source_probe.so"),
+    refused(lambda d: shutil.copy(os.path.join(TOP_BUILD, "plugins/.all/api.so"), f"{d}/source_probe.so"),
             "is no plugin: expected a symbol tailrace_plugin")
 
     def make_dir(d):
