@@ -31,8 +31,10 @@ static void lost(struct source *s, struct gen *g, const char *how)
 	gen_set_path(s, g, NULL);
 	gen_left(g);
 	g->changed = false;
+	struct file_stat st;
 	if (g->fd >= 0) {
-		g->check = true; /* finds out whether it was deleted */
+		g->deleted = file_stat_fd(g->fd, &st) == 0 && st.nlink == 0;
+		g->check = true;
 		return;
 	}
 	gen_queue(s, g, QUEUE_NONE);
@@ -95,6 +97,7 @@ static bool apply_known(struct source *s, struct verdict *v)
 		const struct known *k = &v->j.known[i];
 		struct gen *g = k->gen;
 		bool was_live = g->live;
+		g->unjudged = false;
 		if (k->fate == FATE_UNKNOWN) {
 			v->unreadable++;
 			g->changed = false;

@@ -95,7 +95,7 @@ void mark_set(struct mark *m, uint64_t at, const char *end, size_t have)
 
 bool head_matches(const struct head *h, const char *p, size_t n)
 {
-	return n >= h->n && tr_hash(p, h->n) == h->hash;
+	return h->n == 0 || (n >= h->n && tr_hash(p, h->n) == h->hash);
 }
 
 static enum holds plain_holds(int fd, uint64_t size, const struct head *h, const struct mark *m)

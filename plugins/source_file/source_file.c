@@ -212,6 +212,7 @@ static int load_gen(struct source *s, struct log *l, const struct state_gen *sg)
 	g->based = sg->mark.at > 0 || sg->base > 0 || !g->older;
 	g->size = sg->size;
 	g->gone_ns = sg->gone_ns;
+	g->unjudged = true;
 	g->grew_ns = g->left_ns = tr_mono_ns();
 	char *path = sg->gone_ns ? NULL : tr_str_dup(sg->path.n ? sg->path : tr_str_c(l->path));
 	int rc = path || sg->gone_ns ? gen_set_path(s, g, path) : -ENOMEM;

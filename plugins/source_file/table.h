@@ -92,6 +92,7 @@ struct gen {
 	bool drained;        /* everything there was has been read, but for an unfinished line */
 	bool check;          /* identity is to be checked before the next read */
 	bool changed;        /* its file holds another content: waits for judgement */
+	bool unjudged;       /* from the saved state: where it is now isn't known yet */
 	bool opening;        /* an io thread is at it */
 	bool busy;           /* an io thread has it in hand: it may not be dropped */
 	bool reported;       /* a failure was logged; until it can be read again */

@@ -112,7 +112,7 @@ static void tend_closed(struct source *s, struct gen *g, int64_t now, int64_t *n
 		}
 		g->retry_ns = 0;
 	}
-	if (!g->live && g->path && g->drained && !g->finished && !g->whole && !g->changed)
+	if (!g->live && g->path && g->drained && !g->finished && !g->whole && !g->changed && !g->unjudged)
 		tend_rotated(s, g, now, next);
 	else
 		gen_consider(s, g);

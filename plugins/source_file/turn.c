@@ -11,6 +11,30 @@ static bool is_packed(const struct gen *g)
 	return g->stored == FORMAT_GZIP || g->stored == FORMAT_ZSTD;
 }
 
+/* The sources of files share what the process may open. */
+static _Atomic unsigned sources;
+
+void turn_join(struct source *s)
+{
+	struct rlimit r;
+	size_t limit = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < 1000000 ? r.rlim_cur : 1000000;
+	/* a quarter is the others': sockets, state, spools */
+	size_t others = limit / 4 > 64 ? limit / 4 : 64;
+	s->max_open = limit > others + 16 ? limit - others : 16;
+	atomic_fetch_add(&sources, 1);
+}
+
+void turn_leave(void)
+{
+	atomic_fetch_sub(&sources, 1);
+}
+
+size_t turn_limit(const struct source *s)
+{
+	unsigned n = atomic_load(&sources);
+	return n > 1 ? s->max_open / n + 1 : s->max_open;
+}
+
 bool gen_is_through(const struct gen *g)
 {
 	if (g->finished || g->whole || g->drained || g->reported)
@@ -56,7 +80,7 @@ static bool has_base(struct source *s, struct gen *g)
 
 void gen_consider(struct source *s, struct gen *g)
 {
-	if (s->stopped || g->opening || g->changed || g->whole || g->queue == QUEUE_READY ||
+	if (s->stopped || g->opening || g->changed || g->unjudged || g->whole || g->queue == QUEUE_READY ||
 	    g->queue == QUEUE_OPEN || g->retry_ns > tr_mono_ns())
 		return;
 	if (g->fd >= 0) {
@@ -67,11 +91,12 @@ void gen_consider(struct source *s, struct gen *g)
 	}
 	if (!g->path || g->log->own)
 		return;
-	/* a live file is held open, as it may be deleted; others when there is something in them */
 	bool look = g->flush || g->check || (!g->finished && !g->drained);
-	if (!look || !is_its_turn(g) || (is_packed(g) && s->ndecoders >= DECODERS_MAX))
+	if (!look || (is_packed(g) && s->ndecoders >= DECODERS_MAX))
 		return;
-	if (has_base(s, g))
+	/* before its turn, too, where there are descriptors: it may be deleted while it waits */
+	bool early = !is_packed(g) && s->nopen < turn_limit(s) / 4 * 3;
+	if (early || is_its_turn(g))
 		gen_queue(s, g, QUEUE_OPEN);
 }
 
@@ -125,30 +150,6 @@ void turn_bases(struct source *s)
 static bool can_close(const struct gen *g)
 {
 	return g->path && g->live && !g->deleted && !g->decoder;
-}
-
-/* The sources of files share what the process may open. */
-static _Atomic unsigned sources;
-
-void turn_join(struct source *s)
-{
-	struct rlimit r;
-	size_t limit = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < 1000000 ? r.rlim_cur : 1000000;
-	/* a quarter is the others': sockets, state, spools */
-	size_t others = limit / 4 > 64 ? limit / 4 : 64;
-	s->max_open = limit > others + 16 ? limit - others : 16;
-	atomic_fetch_add(&sources, 1);
-}
-
-void turn_leave(void)
-{
-	atomic_fetch_sub(&sources, 1);
-}
-
-size_t turn_limit(const struct source *s)
-{
-	unsigned n = atomic_load(&sources);
-	return n > 1 ? s->max_open / n + 1 : s->max_open;
 }
 
 bool turn_descriptor(struct source *s)

@@ -19,6 +19,7 @@ class Scene:
         self.opts = {"include": include or [self.path("*.log")], "rotate_wait": "1s", **opts}
         self.extra = extra
         self.encoding = "raw"
+        self.more_sinks = ""
         self.agent = None
         self.written = []
 
@@ -49,7 +50,7 @@ class Scene:
         config = (f"labels: {{}}\n{self.extra}\nsources:\n  f:\n    type: file\n" +
                   "".join(f"    {line}\n" for line in tailrace.yaml(self.opts).splitlines()) +
                   "sinks:\n  out:\n    type: console\n    inputs: [f]\n"
-                  f"    encoding: {self.encoding}\n")
+                  f"    encoding: {self.encoding}\n" + self.more_sinks)
         self.agent = tailrace.Agent(config, dir=self.dir, **kw)
         return self.agent
 

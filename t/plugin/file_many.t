@@ -1,0 +1,317 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The file source and the world around its files: many of them, large, unreadable, hostile; notification and
+polling. Rows R12 and R24-R28 of the catalogue of what it must survive."""
+
+import os
+import threading
+import time
+
+import logs
+import tap
+import tailrace
+from peers import FakeLoki
+from tap import test
+from tailing import Scene
+
+
+@test
+def inotify_tells_of_growth_and_of_new_files():
+    s = Scene(poll_interval="1h", discover_interval="1h")
+    log = s.log("a.log")
+    s.start()
+    s.agent.wait_until(lambda: "anon_inode:inotify" in s.agent.fds().values(), 5, "inotify")
+    log.lines(1)
+    s.wait_all(2.5)
+    s.log("b.log").lines(1)
+    s.wait_all(2)
+    s.strict()
+    s.stop()
+
+
+@test
+def R26_polling_alone_tells_of_them_too():
+    s = Scene(watch="poll", poll_interval="200ms", discover_interval="200ms")
+    log = s.log("a.log")
+    s.start()
+    log.lines(1)
+    s.wait_all(2)
+    s.log("b.log").lines(1)
+    s.wait_all(2)
+    old = log.fd
+    log.rename()
+    log.fd = -1
+    log.open()
+    log.raw(log.text(), fd=old)
+    os.close(old)
+    s.wait_all(3)
+    log.lines(1)
+    s.strict()
+    s.stop()
+
+
+@test
+def G8_without_inotify_it_polls():
+    for fault in ("inotify_init1:*:EMFILE", "inotify_add_watch:*:ENOSPC"):
+        s = Scene(poll_interval="200ms", discover_interval="200ms")
+        if not os.path.exists(tailrace.LIBFAULT):
+            tap.skip("no fault library")
+        log = s.log("a.log")
+        s.start(fault=fault)
+        log.lines(1)
+        s.wait_all(3)
+        s.log("b.log").lines(1)
+        s.wait_all(3)
+        tap.like(s.agent.stderr(), "polling", "and says so")
+        s.strict()
+        s.stop()
+
+
+@test
+def R12_a_backlog_longer_than_rotate_wait_behind_a_stuck_sink():
+    s = Scene(rotate_wait="300ms", extra="memory_limit: 8MiB")
+    go = threading.Event()
+    peer = FakeLoki(script=lambda r: go.wait(60) and None)
+    s.more_sinks = f"  loki: {{type: loki, inputs: [f], url: '{peer.url}'}}\n"
+    log = s.log("a.log", pad=200)
+    s.start()
+    log.lines(100000)
+    s.agent.wait_until(lambda: s.agent.metrics().component("f", "created") > 1000, 10, "it reads")
+    # rotated away, and away again, deleted even, while nothing can be read
+    for i in range(4):
+        log.rotate(keep=2).lines(1000)
+        time.sleep(0.5)
+    tap.ok(not logs.complete(s.out(), logs.counts(log)), "the sink is stuck")
+    go.set()
+    s.strict()
+    s.stop()
+
+
+@test(limit=240)
+def R24_over_2_GiB_and_truncated_there():
+    s = Scene()
+    with open(s.path("a.log"), "wb") as f:
+        f.truncate((2 << 30) - 10)
+        f.seek(0, 2)
+        f.write(b"a:1\n")
+    s.start()
+    s.wait_lines(1, 60)
+    for i in range(2, 10):
+        s.append("a.log", f"a:{i}\n")
+    s.wait_lines(9)
+    os.truncate(s.path("a.log"), 0)
+    s.append("a.log", "a:10\n")
+    s.is_([f"a:{i}" for i in range(1, 11)], "all")
+    s.stop()
+
+
+@test
+def R25_unreadable_then_readable_missing_then_there():
+    s = Scene()
+    s.put("a.log", "1\n")
+    os.chmod(s.path("a.log"), 0)
+    s.put("b.log", "2\n")
+    who = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all") \
+        if os.getuid() == 0 else ()
+    if who:
+        os.chmod(s.dir, 0o777)
+        os.chmod(s.logs, 0o777)
+        open(os.path.join(s.dir, "stdout"), "w").close()
+    s.start(wrapper=who)
+    s.wait_lines(1)
+    time.sleep(2.5)
+    tap.is_(s.agent.stderr().count("a.log"), 1, "said once")
+    os.chmod(s.path("a.log"), 0o644)
+    s.wait_lines(2)
+    s.put("c.log", "3\n")
+    s.wait_lines(3)
+    os.unlink(s.path("c.log"))
+    s.append("a.log", "4\n")
+    s.is_(["2", "1", "3", "4"], "all")
+    s.stop()
+
+
+@test(limit=300)
+def R27_10000_files_and_1024_descriptors():
+    s = Scene()
+    for i in range(10000):
+        s.append(f"f{i:05}.log", f"f{i}:1\n")
+    s.start(limits={"nofile": 1024})
+    s.wait_lines(10000, 60)
+    for i in range(0, 10000, 7):
+        s.append(f"f{i:05}.log", f"f{i}:2\n")
+    n = 10000 + len(range(0, 10000, 7))
+    s.wait_lines(n, 60)
+    tap.is_(len(set(s.out())), n, "each once")
+    tap.ok(len(s.agent.fds()) <= 1024, "within the limit")
+    for i in range(0, 10000, 11):
+        os.rename(s.path(f"f{i:05}.log"), s.path(f"f{i:05}.log.1"))
+        s.append(f"f{i:05}.log", f"f{i}:3\n")
+    n += len(range(0, 10000, 11))
+    s.wait_lines(n, 60)
+    s.restart(limits={"nofile": 1024})
+    s.append("f00000.log", "f0:4\n")
+    s.wait_lines(n + 1, 60)
+    time.sleep(0.5)
+    tap.is_(len(s.out()), n + 1, "and after a restart none again")
+    tap.is_(len(set(s.out())), n + 1, "each once")
+    s.stop()
+
+
+@test
+def R28_a_slow_file_beside_a_firehose():
+    s = Scene()
+    s.encoding = "json"
+    big = s.log("big.log", pad=180)
+    big.lines(200000)
+    slow = s.log("slow.log")
+    s.start()
+    s.agent.wait_until(lambda: s.agent.metrics().component("f", "created") > 1000, 10, "it reads")
+    slow.lines(1)
+    # it must not wait for the other's 36 MB
+    s.agent.wait_until(lambda: any(b'"slow:1"' in x for x in s.out()), 10, "the slow line")
+    at = next(i for i, x in enumerate(s.out()) if b'"slow:1"' in x)
+    s.wait_lines(200001, 60)
+    tap.ok(at < 190000, f"it was the {at}th line")
+    s.stop()
+
+
+@test
+def directories_fifos_and_devices_are_no_logs():
+    s = Scene()
+    os.mkdir(s.path("dir.log"))
+    os.mkfifo(s.path("fifo.log"))
+    os.symlink("/dev/zero", s.path("zero.log"))
+    os.symlink("nowhere", s.path("dangling.log"))
+    os.symlink("loop.log", s.path("loop.log"))
+    s.put("a.log", "1\n")
+    s.start()
+    s.is_(["1"], "the file alone")
+    os.rmdir(s.path("dir.log"))
+    s.append("dir.log", "2\n")
+    os.unlink(s.path("fifo.log"))
+    s.append("fifo.log", "3\n")
+    s.wait_lines(3)
+    tap.is_(sorted(s.text()), ["1", "2", "3"], "and what takes their place")
+    s.stop()
+
+
+@test
+def our_own_files_are_never_read():
+    s = Scene()
+    s.opts["include"] = [os.path.join(s.dir, "**/*.log"), os.path.join(s.dir, "data/**")]
+    s.put("a.log", "1\n")
+    s.start()
+    s.wait_lines(1)
+    s.restart()
+    s.append("a.log", "2\n")
+    s.wait_lines(2)
+    time.sleep(1.5)
+    tap.is_(s.text(), ["1", "2"], "nothing of data_dir")
+    s.stop()
+
+
+@test
+def start_at_end_counts_for_the_first_start_only():
+    s = Scene(start_at="end")
+    s.append("a.log", "1\n2\n3")
+    s.start()
+    s.agent.wait_until(lambda: s.agent.fds() and s.metric("tailrace_files_open") == 1, 5, "it is open")
+    s.append("a.log", " and 4\n")
+    s.put("b.log", "5\n")
+    s.wait_lines(2)
+    s.stop()
+    s.put("c.log", "6\n")
+    s.start()
+    s.wait_lines(3)
+    tap.is_(sorted(s.text()), ["3 and 4", "5", "6"], "after the last delimiter, later ones whole")
+    s.stop()
+
+
+@test
+def ignore_older_takes_up_old_files_at_their_size():
+    s = Scene(ignore_older="1h")
+    s.put("a.log", "old\n")
+    os.utime(s.path("a.log"), (time.time() - 7200,) * 2)
+    s.put("b.log", "new\n")
+    s.start()
+    s.wait_lines(1)
+    s.append("a.log", "grown\n")
+    s.is_(["new", "grown"], "what came later")
+    s.stop()
+
+
+@test
+def exclude_by_name_and_by_path():
+    s = Scene(exclude=["*.debug.log"])
+    s.opts["include"] = [s.path("**/*.{log,txt}")]
+    s.opts["exclude"].append(s.path("no/**"))
+    os.makedirs(s.path("no/x"))
+    os.makedirs(s.path("yes/x"))
+    for name in ("a.log", "a.debug.log", "b.txt", ".hidden.log", "no/x/c.log", "yes/x/d.log"):
+        s.put(name, name + "\n")
+    s.start()
+    s.wait_lines(3)
+    time.sleep(0.3)
+    tap.is_(sorted(s.text()), ["a.log", "b.txt", "yes/x/d.log"], "as the patterns say")
+    s.stop()
+
+
+@test
+def remove_after_deletes_what_is_acknowledged():
+    s = Scene(remove_after="1s")
+    s.put("a.log", "1\n2\n")
+    s.append("b.log", "3\nunfinished")
+    s.start()
+    s.wait_lines(3)
+    s.agent.wait_until(lambda: not os.path.exists(s.path("a.log")), 10, "a.log is removed")
+    tap.ok(os.path.exists(s.path("b.log")), "what isn't read to the end stays")
+    s.stop()
+
+
+@test
+def max_deleted_bounds_what_deleted_files_keep():
+    s = Scene(max_deleted="1MiB", extra="memory_limit: 8MiB")
+    go = threading.Event()
+    peer = FakeLoki(script=lambda r: go.wait(60) and None)
+    s.more_sinks = f"  loki: {{type: loki, inputs: [f], url: '{peer.url}'}}\n"
+    s.start()
+    for i in range(4):
+        s.put(f"x{i}.log", f"x{i} {'y' * 200}\n" * 100000)
+    s.agent.wait_until(lambda: s.metric("tailrace_files_open") == 4, 10, "all are open")
+    for i in range(4):
+        os.unlink(s.path(f"x{i}.log"))
+    s.agent.wait_metric("tailrace_file_given_up_bytes_total", lambda n: n > 2000000, 20,
+                        component_id="f")
+    tap.like(s.agent.stderr(), "max_deleted", "and says so")
+    go.set()
+    s.stop()
+
+
+@test
+def once_reads_what_there_is_and_ends():
+    s = Scene()
+    s.append("a.log", "1\n2\nunfinished")
+    s.start(args=["--once"], wait=False)
+    tap.is_(s.agent.wait(), 0, "exit code")
+    tap.is_(s.text(), ["1", "2", "unfinished"], "all")
+    s.append("a.log", "\n4\n")
+    s.start(args=["--once"], wait=False)
+    tap.is_(s.agent.wait(), 0, "exit code")
+    tap.is_(s.text()[3:], ["", "4"], "and what came since")
+
+
+@test
+def idle_files_are_closed_and_opened_again():
+    s = Scene(close_inactive="500ms")
+    log = s.log("a.log")
+    s.start()
+    log.lines(3)
+    s.wait_all()
+    s.agent.wait_until(lambda: not any("a.log" in t for t in s.agent.fds().values()), 10, "closed")
+    log.lines(3)
+    s.strict()
+    s.stop()
+
+
+tap.main()
