@@ -33,6 +33,14 @@ static const struct tr_command commands[] = {
 	  "  TYPE           of one type only: file, or source_file where several kinds have it\n"
 	  "      --format   text for people, man for a manual page, json-schema for editors\n",
 	  tr_cli_plugins },
+	{ "demo", "[--for TIME] [--keep]", "the main job on this machine's own logs, for a few seconds",
+	  "      --for TIME  how long, 30s or 2m (default: 10s); Ctrl-C ends it before\n"
+	  "      --keep      keep the temporary directory: the configuration, what was written\n"
+	  "\n"
+	  "Ships /var/log/**/*.log, as far as it is readable, and a web server's log that the\n"
+	  "demo writes, rotates and compresses itself, to the console and to a file in a\n"
+	  "temporary directory, and says what it took.\n",
+	  tr_cli_demo },
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
