@@ -9,7 +9,7 @@ import subprocess
 
 # Who may link what; libraries that aren't named here may be linked by all.
 OWNERS = {
-    "libcurl": {"libtailrace-http.so"},
+    "libcurl": {"libtailrace-http.so", "sink_loki.so"},
     "libtailrace-http": {"sink_loki.so"},
     "libmicrohttpd": {"api.so"},
     "libinotifytools": {"source_file.so"},
