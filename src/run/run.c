@@ -147,25 +147,41 @@ static void settings(void)
 	}
 }
 
+/* Signals wait until there is a loop to take them: one that comes during the start drains, too. Threads
+ * that libraries start meanwhile inherit the mask, so that signals stay the loop's. */
+static void hold_signals(sigset_t *before)
+{
+	sigset_t held;
+	sigemptyset(&held);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGINT);
+	sigaddset(&held, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &held, before);
+}
+
 int tr_run(const struct tr_config *config, bool once)
 {
 	struct tr_err e = { 0 };
+	sigset_t before;
 	struct run *r = calloc(1, sizeof *r);
 	int status = EXIT_FAILURE;
 	if (!r)
 		return status;
 	r->deadline_ns = TR_NEVER;
 	settings();
+	hold_signals(&before);
 	int rc = tr_graph_open(&r->graph, config, once, &e);
 	if (rc == 0 && config->api_listen.n)
 		rc = tr_api_open(&r->graph, config->api_listen.p, &r->api, &e);
 	if (rc < 0) {
 		tr_log(TR_LOG_ERROR, NULL, "cannot start: %s", e.msg);
 		tr_graph_close(&r->graph);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
 		free(r);
 		return status;
 	}
 	start_handles(r);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	r->graph.on_end = on_end;
 	r->graph.on_end_ctx = r;
 	on_end(r); /* one may have ended already */

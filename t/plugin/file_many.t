@@ -52,7 +52,7 @@ def R26_polling_alone_tells_of_them_too():
 
 @test
 def G8_without_inotify_it_polls():
-    for fault in ("inotify_init1:*:EMFILE", "inotify_add_watch:*:ENOSPC"):
+    for fault in ("inotify_init:*:EMFILE", "inotify_add_watch:*:ENOSPC"):
         s = Scene(poll_interval="200ms", discover_interval="200ms")
         if not os.path.exists(tailrace.LIBFAULT):
             tap.skip("no fault library")
