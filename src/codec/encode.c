@@ -251,7 +251,7 @@ int tr_encoder_begin(struct tr_encoder *e, const struct tr_batch *b)
 	e->labels = (struct items){ .v = e->room, .by_segment = true };
 	for (size_t i = 0; i < e->nlabels; i++)
 		plan_column(e, &e->labels, e->cols[i]);
-	e->fields = (struct items){ .v = e->room + e->nlabels, .by_segment = true };
+	e->fields = (struct items){ .v = e->room ? e->room + e->nlabels : NULL, .by_segment = true };
 	for (size_t i = e->nlabels; i < e->nlabels + e->nfields; i++)
 		plan_column(e, &e->fields, e->cols[i]);
 	return e->text.failed ? -ENOMEM : 0;
