@@ -128,7 +128,8 @@ def _hung(signum, frame):
     raise Failure("hung:\n" + "".join(traceback.format_stack(frame, limit=8)))
 
 
-def _run_cleanup():
+def cleanup():
+    """Runs what was deferred; `main` does it after each test."""
     while _cleanup:
         fn = _cleanup.pop()
         try:
@@ -156,7 +157,7 @@ def _run_one(fn, limit):
         fail("exception")
         diag(traceback.format_exc())
     signal.setitimer(signal.ITIMER_REAL, 60 * SCALE)
-    _run_cleanup()
+    cleanup()
     signal.setitimer(signal.ITIMER_REAL, 0)
     return skipped
 
