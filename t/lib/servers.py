@@ -89,6 +89,8 @@ class Loki(Server):
         "volume_enabled": False,
         "discover_service_name": [],
         "discover_log_levels": False,
+        # A busy stream would be dealt out over shards, where an entry that is sent again isn't folded.
+        "shard_streams": {"enabled": False},
     }
 
     def __init__(self, limits=None, start=True):
