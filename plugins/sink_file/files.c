@@ -276,6 +276,9 @@ static int open_one(struct files *f, tr_str path, struct file **out, struct tr_e
 	bool created = false;
 	if (!o.path)
 		return open_fail(f, &o, path, -ENOMEM, e);
+	/* Before the file is there: a source may look at any time. */
+	own_paths(f->host, f->cfg.base, path,
+		  f->cfg.max_size || f->cfg.max_age_ns ? f->cfg.keep : 0);
 	o.dir = open_dir_of(f->cfg.base, path, f->cfg.from_event, f->cfg.mode, &name);
 	if (o.dir < 0)
 		return open_fail(f, &o, path, o.dir, e);
@@ -303,8 +306,6 @@ static int open_one(struct files *f, tr_str path, struct file **out, struct tr_e
 	o.synced = o.size;
 	o.new_name = created;
 	o.born_ns = created ? tr_wall_ns() : birth_of(o.fd);
-	own_paths(f->host, f->cfg.base, path,
-		  f->cfg.max_size || f->cfg.max_age_ns ? f->cfg.keep : 0);
 	f->open[f->n] = o;
 	*out = &f->open[f->n++];
 	return 0;

@@ -9,7 +9,7 @@ import stat
 import subprocess
 
 import tap
-from logs import Log, at_least_once, counts, read_lines, strict
+from logs import Log, at_least_once, complete, counts, read_lines, strict
 from tailrace import Agent, command, tempdir
 
 
@@ -311,10 +311,12 @@ def killed_at_points():
             agent.wait(20)
             log.lines(1000)
         agent = agent_of(dir, sink)
-        agent.wait_metric("tailrace_file_lag_bytes", 0, 20, component_id="logs")
+
+        def lines():
+            return [json.loads(x)["message"] for x in generations(f"{dir}/out/x")]
+        agent.wait_until(lambda: complete(lines(), counts(log)), 20, "everything there")
         tap.is_(agent.stop(), 0, "exit code")
-        lines = [json.loads(x)["message"] for x in generations(f"{dir}/out/x")]
-        at_least_once(lines, counts(log), what=point, ordered=False)
+        at_least_once(lines(), counts(log), what=point, ordered=False)
 
 
 @tap.test
