@@ -20,6 +20,16 @@ static const struct tr_command commands[] = {
 	  "${file:} secrets; of a good one, data_dir is looked at for state without a source.\n"
 	  "Exits with 0 when it is good, else with 78.\n",
 	  tr_cli_check },
+	{ "demo", "[--for DURATION] [--keep]",
+	  "ship this machine's own logs for a few seconds",
+	  "      --for DURATION  1s to 1h (default: 10s); Ctrl-C ends it sooner\n"
+	  "      --keep          leave the directory: configuration, logs, output and state\n"
+	  "\n"
+	  "Runs an agent in a temporary directory: on /var/log/**/*.log, and on a web server's\n"
+	  "log that the demo writes, rotates and compresses. Some of its lines are shown, and at\n"
+	  "the end what it did and whether every line arrived. The directory is removed, unless\n"
+	  "it is to be kept or something went wrong, which exits with 1.\n",
+	  tr_cli_demo },
 	{ "run", "[-c FILE|DIR]… [--once]", "run the agent in the foreground",
 	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
 	  "/tailrace/tailrace.yaml)\n"
@@ -33,14 +43,6 @@ static const struct tr_command commands[] = {
 	  "  TYPE           of one type only: file, or source_file where several kinds have it\n"
 	  "      --format   text for people, man for a manual page, json-schema for editors\n",
 	  tr_cli_plugins },
-	{ "demo", "[--for TIME] [--keep]", "the main job on this machine's own logs, for a few seconds",
-	  "      --for TIME  how long, 30s or 2m (default: 10s); Ctrl-C ends it before\n"
-	  "      --keep      keep the temporary directory: the configuration, what was written\n"
-	  "\n"
-	  "Ships /var/log/**/*.log, as far as it is readable, and a web server's log that the\n"
-	  "demo writes, rotates and compresses itself, to the console and to a file in a\n"
-	  "temporary directory, and says what it took.\n",
-	  tr_cli_demo },
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -1,29 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tailrace demo: the main job on this machine's own logs and on a web server's that the demo
- * writes, rotates and compresses under way. The agent is a child, so that its CPU and memory are
- * its own. */
+/* tailrace demo: ships this machine's own logs, and a web server's that it writes and rotates, for
+ * a few seconds from and to a temporary directory, and says at the end what that took and what
+ * arrived. */
+#include "cli/demo.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
-#include "base/str.h"
+#include "base/io.h"
 #include "cli/cli.h"
+#include "config/value.h"
 
-#define STEP_NS      (20 * TR_MS)
-#define LINES_A_STEP 8
-#define PATIENCE_NS  (5 * TR_SEC) /* for the last lines to arrive */
+#define LINES_A_SECOND 5000
+#define MAX_LINES      300000 /* of a long demo, which then writes more slowly: it is all on disk */
+#define TICK_NS        (20 * TR_MS)
+#define SHOW_NS        (400 * TR_MS)
+#define PATIENCE_NS    (15 * TR_SEC) /* with an agent that should be ready, further on, or gone */
 
 enum { OPT_FOR, OPT_KEEP };
 
@@ -33,429 +35,570 @@ static const struct tr_cli_opt opts[] = {
 	{ NULL, 0, false },
 };
 
-/* A set of hashes: there are few streams and files. */
-struct set {
-	uint64_t *v;
-	size_t n, cap;
+enum path {
+	CONFIG,
+	WEB_DIR,
+	ACCESS_LOG,
+	WEB_OUT,
+	MACHINE_OUT,
+	MACHINE_OLD,
+	SOCKET,
+	AGENT_LOG,
+	PATHS
 };
 
-/* What has arrived in the file sink's file. */
-struct tally {
-	int fd;
-	off_t read;
-	struct tr_sb rest; /* an unfinished line */
-	uint64_t events, bytes, web;
-	struct set streams, files;
+static const char *const names[PATHS] = {
+	[CONFIG] = "tailrace.yaml",
+	[WEB_DIR] = "web",
+	[ACCESS_LOG] = "web/access.log",
+	[WEB_OUT] = "out/web.json",
+	[MACHINE_OUT] = "out/machine.json",
+	[MACHINE_OLD] = "out/machine.json.1",
+	[SOCKET] = "api.sock",
+	[AGENT_LOG] = "agent.log",
 };
 
-struct demo {
-	char dir[64];
-	char access[128], output[128], config[128];
-	FILE *log;
-	uint64_t written; /* lines */
-	unsigned rotations;
-	uint32_t random;
-	pid_t agent;
-	struct tally tally;
-};
-
-/* Set by a signal: the demo is to end. */
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	interrupted = 1;
-}
-
-static int fail(const char *what, const char *name)
-{
-	fprintf(stderr, "tailrace demo: %s %s: %s\n", what, name, strerror(errno));
-	return -1;
-}
-
-/* ---- the configuration ---- */
-
+/* DIR stands for the demo's directory. */
 static const char config_text[] =
-	"# Written by `tailrace demo`.\n"
-	"data_dir: %1$s/data\n"
-	"log: {level: error}\n"
+	"data_dir: DIR/data\n"
+	"api: {listen: \"unix://DIR/api.sock\"}\n"
 	"sources:\n"
-	"  web:\n"
+	"  machine:                   # this machine's own logs, as far as they can be read\n"
 	"    type: file\n"
-	"    include: [%1$s/web/access.log]\n"
-	"  system:\n"
+	"    include: [\"/var/log/**/*.log\"]\n"
+	"  web:                       # a web server's log, which the demo writes\n"
 	"    type: file\n"
-	"    include: ['/var/log/**/*.log']\n"
+	"    include: [DIR/web/access.log]\n"
 	"transforms:\n"
+	"  name:                      # dpkg.log gets the label job=dpkg\n"
+	"    type: labels\n"
+	"    inputs: [machine]\n"
+	"    from_filename: '(?<job>[^/]+)\\.log$'\n"
 	"  parse:\n"
 	"    type: regex\n"
 	"    inputs: [web]\n"
-	"    pattern: '^(?<remote>\\S+) \\S+ \\S+ \\[(?<time>[^\\]]+)\\] \"(?<method>\\S+) (?<path>\\S+) [^\"]*\" "
-	"(?<status>\\d{3}) (?<bytes>\\d+)'\n"
+	"    pattern: '^(?<remote>\\S+) \\S+ (?<user>\\S+) \\[(?<time>[^\\]]+)\\] \"(?<method>\\S+) "
+	"(?<path>\\S+) [^\"]*\" (?<status>\\d{3}) (?<bytes>\\d+)'\n"
 	"    types: {status: int, bytes: int}\n"
-	"    timestamp: {field: time, format: '%%d/%%b/%%Y:%%H:%%M:%%S %%z'}\n"
-	"  web_labels:\n"
+	"    timestamp: {field: time, format: \"%d/%b/%Y:%H:%M:%S %z\"}\n"
+	"  label:\n"
 	"    type: labels\n"
 	"    inputs: [parse]\n"
+	"    set: {job: shop}\n"
 	"    from: {method: method, status: status}\n"
-	"    set: {job: web}\n"
-	"  system_labels:\n"
-	"    type: labels\n"
-	"    inputs: [system]\n"
-	"    from_filename: '/(?<app>[^/]+)\\.log$'\n"
-	"    set: {job: system}\n"
 	"sinks:\n"
-	"  console:\n"
+	"  screen:                    # the demo shows a few lines of it\n"
 	"    type: console\n"
-	"    inputs: ['*_labels']\n"
-	"  file:\n"
+	"    inputs: [name, label]\n"
+	"  web_out:\n"
 	"    type: file\n"
-	"    inputs: ['*_labels']\n"
-	"    path: %1$s/out/events.json\n"
-	"    sync: 200ms\n";
+	"    inputs: [label]\n"
+	"    path: DIR/out/web.json\n"
+	"  machine_out:               # at most twice 32 MiB, however much there is\n"
+	"    type: file\n"
+	"    inputs: [name]\n"
+	"    path: DIR/out/machine.json\n"
+	"    max_size: 32MiB\n"
+	"    keep: 1\n";
 
-static int write_config(const struct demo *d)
-{
-	FILE *f = fopen(d->config, "we");
-	if (!f)
-		return fail("open", d->config);
-	fprintf(f, config_text, d->dir);
-	return fclose(f) == 0 ? 0 : fail("write", d->config);
-}
+struct demo {
+	char *dir;
+	char *paths[PATHS];
+	int signals; /* signalfd: SIGINT, SIGTERM, SIGHUP */
+	unsigned interrupts;
+	struct demo_agent agent;
+	struct demo_log log;
+	struct demo_screen screen;
+	struct tr_sb metrics; /* the last that were read */
+	int64_t for_ns, start_ns, took_ns;
+};
 
-static int set_up(struct demo *d)
-{
-	char web[128];
-	const char *tmp = getenv("TMPDIR");
-	if (snprintf(d->dir, sizeof(d->dir), "%s/tailrace-demo-XXXXXX",
-		     tmp && *tmp == '/' && strlen(tmp) < 40 ? tmp : "/tmp") < 0 ||
-	    !mkdtemp(d->dir)) {
-		d->dir[0] = 0;
-		return fail("make a directory in", tmp ? tmp : "/tmp");
-	}
-	snprintf(web, sizeof(web), "%s/web", d->dir);
-	snprintf(d->access, sizeof(d->access), "%s/web/access.log", d->dir);
-	snprintf(d->output, sizeof(d->output), "%s/out/events.json", d->dir);
-	snprintf(d->config, sizeof(d->config), "%s/tailrace.yaml", d->dir);
-	if (mkdir(web, 0755) < 0)
-		return fail("make", web);
-	d->log = fopen(d->access, "ae");
-	if (!d->log)
-		return fail("open", d->access);
-	return write_config(d);
-}
+/* ---- the directory ---- */
 
-/* ---- the web server ---- */
-
-static uint32_t random_below(struct demo *d, uint32_t n)
-{
-	d->random = d->random * 1664525u + 1013904223u;
-	return (d->random >> 8) % n;
-}
-
-static void serve(struct demo *d)
-{
-	static const char *const paths[] = {
-		"/", "/index.html", "/login", "/api/v1/items", "/static/app.css", "/images/logo.png"
-	};
-	static const char *const methods[] = { "GET", "GET", "GET", "POST", "HEAD" };
-	static const int statuses[] = { 200, 200, 200, 200, 301, 404, 500 };
-	char when[64];
-	time_t now = time(NULL);
-	struct tm tm;
-	strftime(when, sizeof(when), "%d/%b/%Y:%H:%M:%S %z", localtime_r(&now, &tm));
-	fprintf(d->log, "192.0.2.%u - - [%s] \"%s %s?n=%llu HTTP/1.1\" %d %u\n",
-		1 + random_below(d, 254), when, methods[random_below(d, 5)],
-		paths[random_below(d, 6)], (unsigned long long)d->written,
-		statuses[random_below(d, 7)], 200 + random_below(d, 20000));
-	d->written++;
-}
-
-static int gzip_file(const char *from, const char *to)
-{
-	char buf[16384];
-	size_t n;
-	FILE *in = fopen(from, "re");
-	gzFile out = in ? gzopen(to, "wbe") : NULL;
-	bool ok = out;
-	while (ok && (n = fread(buf, 1, sizeof(buf), in)) > 0)
-		ok = gzwrite(out, buf, (unsigned)n) == (int)n;
-	ok = ok && !ferror(in);
-	if (out)
-		ok = gzclose(out) == Z_OK && ok;
-	if (in)
-		fclose(in);
-	return ok && unlink(from) == 0 ? 0 : fail("compress", from);
-}
-
-/* As logrotate does with delaycompress: what was rotated last time is compressed now. */
-static int rotate(struct demo *d)
-{
-	char first[160], number[160];
-	snprintf(first, sizeof(first), "%s.1", d->access);
-	snprintf(number, sizeof(number), "%s.%u.gz", d->access, ++d->rotations);
-	if (access(first, F_OK) == 0 && gzip_file(first, number) < 0)
-		return -1;
-	if (rename(d->access, first) < 0)
-		return fail("rename", d->access);
-	fclose(d->log);
-	d->log = fopen(d->access, "ae");
-	if (!d->log)
-		return fail("open", d->access);
-	fprintf(stderr, "--- access.log is rotated%s ---\n",
-		d->rotations > 1 ? ", and the one before it compressed" : "");
-	return 0;
-}
-
-/* ---- the agent ---- */
-
-static int start_agent(struct demo *d)
-{
-	char *const argv[] = { (char[]){ "tailrace" }, (char[]){ "run" }, (char[]){ "-c" },
-			       d->config, NULL };
-	d->agent = fork();
-	if (d->agent < 0)
-		return fail("start", "the agent");
-	if (d->agent > 0)
-		return 0;
-	/* Out of the terminal's foreground group, so that Ctrl-C is ours to answer; gone when we
-	 * are. */
-	setpgid(0, 0);
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	execv("/proc/self/exe", argv);
-	fail("start", "/proc/self/exe");
-	_exit(127);
-}
-
-/* True while it runs. */
-static bool agent_runs(const struct demo *d)
-{
-	siginfo_t info = { 0 };
-	return waitid(P_PID, (id_t)d->agent, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-	       info.si_pid == 0;
-}
-
-/* ---- what arrived ---- */
-
-static bool set_add(struct set *s, uint64_t hash)
-{
-	for (size_t i = 0; i < s->n; i++) {
-		if (s->v[i] == hash)
-			return true;
-	}
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 64;
-		uint64_t *v = realloc(s->v, cap * sizeof(*v));
-		if (!v)
-			return false;
-		s->v = v;
-		s->cap = cap;
-	}
-	s->v[s->n++] = hash;
-	return true;
-}
-
-/* Between two marks; no mark can occur in a JSON string, where a quote has a backslash before it.
+/* What needs no quotes or escapes in the configuration, be it as YAML, as a glob or as a template.
  */
-static tr_str between(tr_str line, const char *from, const char *to)
+static bool is_plain(const char *path)
 {
-	const char *a = memmem(line.p, line.n, from, strlen(from));
-	if (!a)
-		return (tr_str){ NULL, 0 };
-	a += strlen(from);
-	const char *b = memmem(a, (size_t)(line.p + line.n - a), to, strlen(to));
-	return (tr_str){ a, b ? (size_t)(b - a) : 0 };
+	return path[strspn(path, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				 "0123456789/._-+=@")] == '\0';
 }
 
-static size_t unescaped(tr_str s)
+static char *join(const char *dir, const char *name)
 {
-	size_t n = 0;
-	for (size_t i = 0; i < s.n; n++)
-		i += s.p[i] != '\\' ? 1 : i + 1 < s.n && s.p[i + 1] == 'u' ? 6 : 2;
-	return n;
+	char *p = NULL;
+
+	return asprintf(&p, "%s/%s", dir, name) < 0 ? NULL : p;
 }
 
-static void count_line(struct tally *t, tr_str line)
+static int make_dir(struct demo *d, struct tr_err *e)
 {
-	tr_str labels = between(line, "\"labels\":{", "},\"fields\":");
-	tr_str file = between(labels, "\"filename\":\"", "\"");
-	t->events++;
-	t->bytes += unescaped(between(line, "\"message\":\"", "\",\"labels\":{")) + 1;
-	t->web += memmem(labels.p, labels.n, "\"job\":\"web\"", 11) != NULL;
-	set_add(&t->streams, tr_hash(labels.p, labels.n));
-	set_add(&t->files, tr_hash(file.p, file.n));
-}
+	const char *tmp = getenv("TMPDIR");
 
-/* Looks at what came since the last time. */
-static void count_new(struct demo *d)
-{
-	struct tally *t = &d->tally;
-	if (t->fd < 0)
-		t->fd = open(d->output, O_RDONLY | O_CLOEXEC);
-	while (t->fd >= 0) {
-		char *p = tr_sb_room(&t->rest, 256 * 1024);
-		ssize_t n = p ? pread(t->fd, p, 256 * 1024, t->read) : 0;
-		if (n <= 0)
-			return;
-		t->read += n;
-		tr_sb_add(&t->rest, (size_t)n);
-		tr_str all = tr_sb_view(&t->rest);
-		for (const char *lf; all.n && (lf = memchr(all.p, '\n', all.n));) {
-			tr_str line = { all.p, (size_t)(lf - all.p) };
-			count_line(t, line);
-			all.p += line.n + 1;
-			all.n -= line.n + 1;
-		}
-		if (all.n)
-			memmove(t->rest.p, all.p, all.n);
-		t->rest.n = all.n;
+	if (!tmp || tmp[0] != '/')
+		tmp = "/tmp";
+	if (!is_plain(tmp) || strlen(tmp) > 60)
+		return tr_err_set(
+			e, -EINVAL,
+			"TMPDIR: expected a path of at most 60 letters, digits and /._-+=@");
+	d->dir = join(tmp, "tailrace-demo-XXXXXX");
+	if (!d->dir)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	if (!mkdtemp(d->dir)) {
+		int rc = tr_err_sys(e, "making a directory in %s", tmp);
+
+		free(d->dir);
+		d->dir = NULL;
+		return rc;
 	}
-}
-
-/* ---- the course of it ---- */
-
-static void sleep_ns(int64_t ns)
-{
-	struct timespec ts = { .tv_sec = ns / TR_SEC, .tv_nsec = ns % TR_SEC };
-	nanosleep(&ts, NULL); /* a signal is welcome to end it */
-}
-
-static int play(struct demo *d, int64_t for_ns)
-{
-	int64_t start = tr_mono_ns(), now = start;
-	for (; now - start < for_ns && !interrupted; now = tr_mono_ns()) {
-		if (!agent_runs(d)) {
-			fprintf(stderr, "tailrace demo: the agent has ended\n");
-			return -1;
-		}
-		for (int i = 0; i < LINES_A_STEP; i++)
-			serve(d);
-		if (fflush(d->log) != 0)
-			return fail("write", d->access);
-		if (d->rotations < 3 && now - start > for_ns / 4 * (d->rotations + 1) &&
-		    rotate(d) < 0)
-			return -1;
-		sleep_ns(STEP_NS);
+	for (int i = 0; i < PATHS; i++) {
+		d->paths[i] = join(d->dir, names[i]);
+		if (!d->paths[i])
+			return tr_err_set(e, -ENOMEM, "out of memory");
 	}
-	interrupted = 0; /* a second Ctrl-C ends the waiting */
-	int64_t until = tr_mono_ns() + PATIENCE_NS;
-	do {
-		sleep_ns(STEP_NS);
-		count_new(d);
-	} while (d->tally.web < d->written && tr_mono_ns() < until && !interrupted &&
-		 agent_runs(d));
+	if (mkdir(d->paths[WEB_DIR], 0700) < 0)
+		return tr_err_sys(e, "making %s", d->paths[WEB_DIR]);
 	return 0;
 }
 
-static int stop_agent(struct demo *d, struct rusage *used)
+static int make_config(const struct demo *d, struct tr_sb *out, struct tr_err *e)
 {
-	int status = 0;
-	if (d->agent <= 0)
-		return -1;
-	kill(d->agent, SIGTERM);
-	while (wait4(d->agent, &status, 0, used) < 0) {
-		if (errno != EINTR)
-			return fail("wait for", "the agent");
+	const char *p = config_text, *dir;
+
+	while ((dir = strstr(p, "DIR/")) != NULL) {
+		tr_sb_put(out, p, (size_t)(dir - p));
+		tr_sb_str(out, tr_str_c(d->dir));
+		p = dir + 3;
 	}
-	count_new(d);
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+	tr_sb_str(out, tr_str_c(p));
+	if (out->failed)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	return tr_io_replace(d->paths[CONFIG], NULL, tr_sb_view(out), 0600, e);
 }
 
-static double seconds(struct timeval t)
-{
-	return (double)t.tv_sec + (double)t.tv_usec / 1e6;
-}
-
-static void summarize(const struct demo *d, const struct rusage *used)
-{
-	const struct tally *t = &d->tally;
-	double cpu = seconds(used->ru_utime) + seconds(used->ru_stime), mb = (double)t->bytes / 1e6;
-	printf("\ntailrace demo\n");
-	printf("  files    %zu, of which access.log was rotated %u times and compressed %u times\n",
-	       t->files.n, d->rotations, d->rotations ? d->rotations - 1 : 0);
-	printf("  events   %llu, %.1f MB, in %zu streams\n", (unsigned long long)t->events, mb,
-	       t->streams.n);
-	printf("  the web server wrote %llu lines; %llu have arrived\n",
-	       (unsigned long long)d->written, (unsigned long long)t->web);
-	printf("  CPU      %.2f s, so %.0f MB per CPU-second, starting up and the console included\n",
-	       cpu, cpu > 0 ? mb / cpu : 0);
-	printf("  memory   %.1f MiB at its peak\n", (double)used->ru_maxrss / 1024);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
 	(void)st;
 	(void)type;
-	(void)ftw;
+	(void)at;
 	return remove(path);
 }
 
-static void clean_up(struct demo *d, bool keep)
+/* ---- waiting ---- */
+
+static void read_console(struct demo *d)
 {
-	if (d->log)
-		fclose(d->log);
-	if (d->tally.fd >= 0)
-		close(d->tally.fd);
-	tr_sb_free(&d->tally.rest);
-	free(d->tally.streams.v);
-	free(d->tally.files.v);
-	if (!d->dir[0])
-		return;
-	if (keep)
-		printf("  Kept: %s (tailrace.yaml, web/, out/events.json, data/)\n", d->dir);
-	else if (nftw(d->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0)
-		printf("  Nothing is left behind; --keep keeps the configuration and what was written.\n");
-	else
-		fail("remove", d->dir);
+	char buf[65536];
+	ssize_t n;
+
+	/* Not for ever: the log wants to be written too. */
+	for (int i = 0; i < 32; i++) {
+		n = read(d->agent.out, buf, sizeof(buf));
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			close(d->agent.out);
+			d->agent.out = -1;
+			return;
+		}
+		demo_screen_feed(&d->screen, (tr_str){ buf, (size_t)n });
+	}
 }
 
-/* "30s", "2m"; nothing longer than an hour. */
-static bool parse_for(const char *s, int64_t *ns)
+/* Reads the console until then, or until a signal. False once the agent has ended. */
+static bool wait_until(struct demo *d, int64_t then_ns)
 {
-	size_t n = strlen(s);
-	int64_t v;
-	if (n < 2 || (s[n - 1] != 's' && s[n - 1] != 'm') ||
-	    tr_str_i64((tr_str){ s, n - 1 }, 1, 3600, &v) < 0)
-		return false;
-	*ns = v * TR_SEC * (s[n - 1] == 'm' ? 60 : 1);
-	return *ns <= 3600 * TR_SEC;
+	unsigned interrupts = d->interrupts;
+
+	while (d->agent.out >= 0 && d->interrupts == interrupts) {
+		struct pollfd fds[] = { { .fd = d->agent.out, .events = POLLIN },
+					{ .fd = d->signals, .events = POLLIN } };
+		int64_t left_ns = then_ns - tr_mono_ns();
+		struct signalfd_siginfo info;
+
+		if (left_ns <= 0)
+			break;
+		if (poll(fds, 2, (int)((left_ns + TR_MS - 1) / TR_MS)) <= 0)
+			continue;
+		if (fds[0].revents)
+			read_console(d);
+		if (fds[1].revents && read(d->signals, &info, sizeof(info)) == sizeof(info))
+			d->interrupts++;
+	}
+	return d->agent.out >= 0;
+}
+
+static int ended_early(struct tr_err *e)
+{
+	return tr_err_set(e, -ECHILD, "the agent has ended too soon");
+}
+
+static uint64_t metric(struct demo *d, const char *family, const char *component)
+{
+	return demo_metric(tr_sb_view(&d->metrics), family, component);
+}
+
+static int read_metrics(struct demo *d, struct tr_err *e)
+{
+	int rc;
+
+	tr_sb_clear(&d->metrics);
+	rc = demo_agent_get(&d->agent, "/metrics", &d->metrics);
+	return rc < 0 ? tr_err_set(e, rc, "asking the agent for /metrics: %s", strerror(-rc)) : 0;
+}
+
+static int wait_ready(struct demo *d, struct tr_err *e)
+{
+	int64_t deadline_ns = tr_mono_ns() + PATIENCE_NS;
+	struct tr_sb body = { 0 };
+	int rc;
+
+	while ((rc = demo_agent_get(&d->agent, "/readyz", &body)) < 0 && !d->interrupts) {
+		if (!wait_until(d, tr_mono_ns() + TICK_NS))
+			rc = ended_early(e);
+		else if (tr_mono_ns() >= deadline_ns)
+			rc = tr_err_set(e, -ETIMEDOUT, "the agent doesn't get ready");
+		else
+			continue;
+		break;
+	}
+	tr_sb_free(&body);
+	return d->interrupts ? 0 : rc;
+}
+
+/* ---- under way ---- */
+
+enum step { RENAME, REOPEN, COMPRESS, STEPS };
+
+/* When each step of the rotation is, in percent of the demo. */
+static const int step_percent[STEPS] = { 35, 38, 65 };
+
+static int do_step(struct demo *d, enum step step, struct tr_err *e)
+{
+	double at_s = (double)(tr_mono_ns() - d->start_ns) / 1e9;
+
+	if (step == RENAME) {
+		demo_screen_say(&d->screen,
+				"%.1f s: access.log is rotated: it is called access.log.1 now, "
+				"and still written to",
+				at_s);
+		return demo_log_rename(&d->log, e);
+	}
+	if (step == REOPEN) {
+		demo_screen_say(&d->screen, "%.1f s: the web server goes on in a new access.log",
+				at_s);
+		return demo_log_reopen(&d->log, e);
+	}
+	demo_screen_say(&d->screen,
+			"%.1f s: access.log.1 is compressed to access.log.1.gz, and removed", at_s);
+	return demo_log_compress(&d->log, e);
+}
+
+/* Writes what is due by now, and does the steps that are. */
+static int tick(struct demo *d, int64_t now_ns, int *step, struct tr_err *e)
+{
+	double rate = (double)MAX_LINES / ((double)d->for_ns / 1e9);
+	size_t due;
+	int rc = 0;
+
+	if (rate > LINES_A_SECOND)
+		rate = LINES_A_SECOND;
+	due = (size_t)(rate * (double)(now_ns - d->start_ns) / 1e9);
+	if (due > d->log.n)
+		rc = demo_log_write(&d->log, due - d->log.n, e);
+	while (rc == 0 && *step < STEPS &&
+	       now_ns - d->start_ns >= d->for_ns / 100 * step_percent[*step])
+		rc = do_step(d, (enum step)(*step)++, e);
+	return rc;
+}
+
+static int play(struct demo *d, struct tr_err *e)
+{
+	int64_t now_ns = tr_mono_ns(), show_ns = now_ns + SHOW_NS;
+	int step = 0, rc = 0;
+
+	d->start_ns = now_ns;
+	while (rc == 0 && !d->interrupts && now_ns - d->start_ns < d->for_ns && !ferror(stdout)) {
+		if (!wait_until(d, now_ns + TICK_NS))
+			return ended_early(e);
+		now_ns = tr_mono_ns();
+		rc = tick(d, now_ns, &step, e);
+		if (now_ns >= show_ns) {
+			demo_screen_show(&d->screen);
+			show_ns = now_ns + SHOW_NS;
+		}
+	}
+	d->took_ns = tr_mono_ns() - d->start_ns;
+	if (rc == 0 && step == REOPEN)
+		rc = demo_log_reopen(&d->log, e);
+	return rc;
+}
+
+/* Until the agent has read all that the web server wrote; gives up when it makes no progress. */
+static int catch_up(struct demo *d, struct tr_err *e)
+{
+	int64_t deadline_ns = tr_mono_ns() + PATIENCE_NS;
+	uint64_t before = 0;
+	int rc;
+
+	while ((rc = read_metrics(d, e)) == 0) {
+		uint64_t now = metric(d, "tailrace_component_created_events_total", "web");
+
+		if (now >= d->log.n || d->interrupts > 1 || tr_mono_ns() >= deadline_ns)
+			break;
+		if (now != before)
+			deadline_ns = tr_mono_ns() + PATIENCE_NS;
+		before = now;
+		if (!wait_until(d, tr_mono_ns() + TICK_NS))
+			return ended_early(e);
+	}
+	return rc;
+}
+
+/* Asks the agent to end, and sees to it that it does. */
+static int stop(struct demo *d, struct tr_err *e)
+{
+	int64_t deadline_ns = tr_mono_ns() + PATIENCE_NS;
+	unsigned interrupts = d->interrupts;
+	bool in_time = true;
+
+	demo_agent_signal(&d->agent, SIGTERM);
+	while (in_time && wait_until(d, deadline_ns))
+		in_time = tr_mono_ns() < deadline_ns && d->interrupts == interrupts;
+	if (!in_time)
+		demo_agent_signal(&d->agent, SIGKILL);
+	demo_agent_reap(&d->agent);
+	if (!in_time)
+		return tr_err_set(e, -ETIMEDOUT, "the agent had to be killed");
+	if (!WIFEXITED(d->agent.status) || WEXITSTATUS(d->agent.status) != 0)
+		return tr_err_set(e, -ECHILD, "the agent ended with %s %d",
+				  WIFEXITED(d->agent.status) ? "status" : "signal",
+				  WIFEXITED(d->agent.status) ? WEXITSTATUS(d->agent.status)
+							     : WTERMSIG(d->agent.status));
+	return 0;
+}
+
+/* ---- the words around it ---- */
+
+static void introduce(const struct demo *d, const char *config)
+{
+	struct tr_sb span = { 0 };
+
+	tr_duration_print(d->for_ns, &span);
+	demo_screen_say(&d->screen, "tailrace run -c %s", d->paths[CONFIG]);
+	printf("\n%s\n", config);
+	demo_screen_say(
+		&d->screen,
+		"For %s, or until Ctrl-C: what this machine has to say, and a web server. Both "
+		"sinks get every line; here are a few.\n",
+		tr_sb_cstr(&span));
+	tr_sb_free(&span);
+}
+
+/* 1234567 as 1,234,567 */
+static const char *grouped(uint64_t v, char out[32])
+{
+	char digits[24];
+	int n = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)v), o = 0;
+
+	for (int i = 0; i < n; i++) {
+		if (i && (n - i) % 3 == 0)
+			out[o++] = ',';
+		out[o++] = digits[i];
+	}
+	out[o] = '\0';
+	return out;
+}
+
+static int count_out(const struct demo *d, struct demo_tally *t, struct tr_err *e)
+{
+	int rc = demo_tally_add(t, d->paths[WEB_OUT], true, e);
+
+	if (rc == 0)
+		rc = demo_tally_add(t, d->paths[MACHINE_OUT], false, e);
+	if (rc == 0)
+		rc = demo_tally_add(t, d->paths[MACHINE_OLD], false, e);
+	if (rc == 0)
+		demo_tally_sum(t);
+	return rc;
+}
+
+static int print_check(const struct demo *d, const struct demo_tally *t, struct tr_err *e)
+{
+	char a[32], b[32], c[32];
+
+	if (t->once == d->log.n && !t->foreign) {
+		printf("  check    each of the %s lines that the web server wrote is in the file sink "
+		       "exactly once\n",
+		       grouped(t->once, a));
+		return 0;
+	}
+	printf("  check    FAILED: of %s lines that the web server wrote %s are missing from the file "
+	       "sink, %s are there more than once",
+	       grouped(d->log.n, a), grouped(t->missing, b), grouped(t->twice, c));
+	printf("; %s lines are not its own\n", grouped(t->foreign, a));
+	return tr_err_set(e, -EIO, "lines are not where they should be");
+}
+
+static int summarize(struct demo *d, struct tr_err *e)
+{
+	uint64_t machine = metric(d, "tailrace_component_created_events_total", "machine");
+	uint64_t web = metric(d, "tailrace_component_created_events_total", "web");
+	double mb = (double)(metric(d, "tailrace_component_sent_bytes_total", "machine") +
+			     metric(d, "tailrace_component_sent_bytes_total", "web")) /
+		    1e6;
+	const struct rusage *r = &d->agent.used;
+	double cpu_s = (double)(r->ru_utime.tv_sec + r->ru_stime.tv_sec) +
+		       (double)(r->ru_utime.tv_usec + r->ru_stime.tv_usec) / 1e6;
+	struct demo_tally t;
+	char a[32], b[32], c[32];
+	int rc = demo_tally_init(&t, &d->log);
+
+	if (rc < 0)
+		return tr_err_set(e, rc, "out of memory");
+	rc = count_out(d, &t, e);
+	if (rc == 0) {
+		puts("");
+		demo_screen_say(&d->screen, "What the agent did in %.1f s",
+				(double)d->took_ns / 1e9);
+		printf("  files    %zu\n", t.files.n);
+		printf("  events   %s: %s of this machine, %s of the web server\n",
+		       grouped(machine + web, a), grouped(machine, b), grouped(web, c));
+		printf("  bytes    %.1f MB\n", mb);
+		printf("  streams  %zu, as Loki would count them: distinct sets of labels\n",
+		       t.streams.n);
+		printf("  CPU      %.2f s: %.1f MB per CPU-second, at a pace at which it is mostly woken up\n",
+		       cpu_s, cpu_s > 0 ? mb / cpu_s : 0);
+		printf("  memory   %.1f MiB at most\n", (double)r->ru_maxrss / 1024);
+		printf("  screen   %s of its lines are shown above, of %s\n",
+		       grouped(d->screen.shown, a), grouped(d->screen.lines, b));
+		rc = print_check(d, &t, e);
+	}
+	demo_tally_free(&t);
+	return rc;
+}
+
+/* The end of the agent's log, for when things went wrong. */
+static void print_agent_log(const struct demo *d)
+{
+	struct tr_sb text = { 0 };
+	const char *p;
+
+	if (tr_io_read_file(d->paths[AGENT_LOG], (size_t)64 << 20, &text, NULL) < 0 || !text.n)
+		return;
+	p = text.p + text.n - 1;
+	for (int lines = 0; p > text.p && (lines += p[-1] == '\n') < 20;)
+		p--;
+	fprintf(stderr, "The agent's log:\n%.*s", (int)(text.p + text.n - p), p);
+	tr_sb_free(&text);
+}
+
+/* ---- the whole ---- */
+
+static int take_signals(struct demo *d, struct tr_err *e)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	/* A reader that goes away, as in `demo | head`, ends the demo by an error of the write. */
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
+		d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return d->signals < 0 ? tr_err_sys(e, "signalfd") : 0;
+}
+
+static int run(struct demo *d, struct tr_err *e)
+{
+	struct tr_sb config = { 0 };
+	int rc = make_dir(d, e);
+
+	if (rc == 0)
+		rc = take_signals(d, e);
+	if (rc == 0)
+		rc = make_config(d, &config, e);
+	if (rc == 0)
+		rc = demo_log_open(&d->log, d->paths[ACCESS_LOG], e);
+	if (rc == 0) {
+		demo_screen_init(&d->screen, d->paths[ACCESS_LOG]);
+		introduce(d, tr_sb_cstr(&config));
+		d->agent.socket = d->paths[SOCKET];
+		rc = demo_agent_start(&d->agent, d->paths[CONFIG], d->paths[AGENT_LOG], e);
+	}
+	tr_sb_free(&config);
+	if (rc == 0)
+		rc = wait_ready(d, e);
+	if (rc == 0)
+		rc = play(d, e);
+	if (rc == 0)
+		rc = catch_up(d, e);
+	if (d->agent.pid) {
+		struct tr_err second = { 0 };
+		int stopped = stop(d, &second);
+
+		if (rc == 0 && stopped < 0)
+			rc = tr_err_set(e, stopped, "%s", second.msg);
+	}
+	return rc == 0 ? summarize(d, e) : rc;
+}
+
+static int demo(int64_t for_ns, bool keep)
+{
+	struct demo d = {
+		.for_ns = for_ns, .signals = -1, .agent = { .out = -1 }, .log = { .fd = -1 }
+	};
+	struct tr_err e = { 0 };
+	int rc = run(&d, &e), status = TR_EXIT_GOOD;
+
+	if (rc < 0) {
+		fflush(stdout);
+		fprintf(stderr, "tailrace demo: %s\n", e.msg);
+		if (d.paths[AGENT_LOG])
+			print_agent_log(&d);
+		if (d.dir)
+			fprintf(stderr, "Everything is still in %s\n", d.dir);
+		status = TR_EXIT_FAILURE;
+	} else if (keep) {
+		printf("  kept     %s\n", d.dir);
+		status = tr_cli_flush("demo");
+	} else if (nftw(d.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) {
+		fprintf(stderr, "tailrace demo: removing %s: %s\n", d.dir, strerror(errno));
+		status = TR_EXIT_FAILURE;
+	} else {
+		printf("  removed  %s, so nothing is left behind; --keep would keep it\n", d.dir);
+		status = tr_cli_flush("demo");
+	}
+	demo_screen_free(&d.screen);
+	demo_log_close(&d.log);
+	tr_sb_free(&d.metrics);
+	if (d.signals >= 0)
+		close(d.signals);
+	for (int i = 0; i < PATHS; i++)
+		free(d.paths[i]);
+	free(d.dir);
+	return status;
 }
 
 int tr_cli_demo(int argc, char **argv)
 {
 	struct tr_cli_args args = { .argc = argc, .argv = argv, .opts = opts };
-	struct demo d = { .random = (uint32_t)tr_mono_ns(), .tally.fd = -1 };
-	struct sigaction sa = { .sa_handler = on_signal };
-	struct rusage used = { 0 };
 	int64_t for_ns = 10 * TR_SEC;
 	bool keep = false;
 	int opt;
-	while ((opt = tr_cli_next(&args)) >= 0) {
+
+	while ((opt = tr_cli_next(&args)) >= 0 || opt == TR_CLI_WORD) {
+		if (opt == TR_CLI_WORD)
+			return tr_cli_wrong("demo", "expected no argument, there is \"%s\"",
+					    args.value);
 		if (opt == OPT_KEEP)
 			keep = true;
-		else if (!parse_for(args.value, &for_ns))
-			return tr_cli_wrong(
-				"demo",
-				"--for is \"%s\": expected a time such as 30s or 2m, up to an hour",
-				args.value);
+		else if (tr_duration_parse(tr_str_c(args.value), &for_ns) < 0 || for_ns < TR_SEC ||
+			 for_ns > 3600 * TR_SEC)
+			return tr_cli_wrong("demo",
+					    "--for: expected a duration of 1s to 1h, like 30s; "
+					    "there is \"%s\"",
+					    args.value);
 	}
-	if (opt == TR_CLI_WRONG)
-		return TR_EXIT_USAGE;
-	if (opt == TR_CLI_WORD)
-		return tr_cli_wrong("demo", "unexpected argument \"%s\"", args.value);
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-	int rc = set_up(&d);
-	if (rc == 0)
-		rc = start_agent(&d);
-	if (rc == 0)
-		rc = play(&d, for_ns);
-	if (stop_agent(&d, &used) < 0)
-		rc = -1;
-	if (rc == 0)
-		summarize(&d, &used);
-	clean_up(&d, keep);
-	int flushed = tr_cli_flush("demo");
-	return rc < 0 ? TR_EXIT_FAILURE : flushed;
+	return opt == TR_CLI_WRONG ? TR_EXIT_USAGE : demo(for_ns, keep);
 }
