@@ -269,6 +269,12 @@ static int open_fail(struct files *f, struct file *o, tr_str path, int rc, struc
 	return f->cfg.from_event && is_refusal(rc) ? 1 : rc;
 }
 
+void files_claim(struct files *f, tr_str path)
+{
+	own_paths(f->host, f->cfg.base, path,
+		  f->cfg.max_size || f->cfg.max_age_ns ? f->cfg.keep : 0);
+}
+
 static int open_one(struct files *f, tr_str path, struct file **out, struct tr_err *e)
 {
 	struct file o = { .fd = -1, .dir = -1, .path = tr_str_dup(path), .path_n = path.n };
@@ -277,8 +283,7 @@ static int open_one(struct files *f, tr_str path, struct file **out, struct tr_e
 	if (!o.path)
 		return open_fail(f, &o, path, -ENOMEM, e);
 	/* Before the file is there: a source may look at any time. */
-	own_paths(f->host, f->cfg.base, path,
-		  f->cfg.max_size || f->cfg.max_age_ns ? f->cfg.keep : 0);
+	files_claim(f, path);
 	o.dir = open_dir_of(f->cfg.base, path, f->cfg.from_event, f->cfg.mode, &name);
 	if (o.dir < 0)
 		return open_fail(f, &o, path, o.dir, e);

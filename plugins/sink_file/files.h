@@ -25,6 +25,9 @@ struct files;
 int files_new(const struct files_cfg *cfg, struct tr_host *h, struct files **out);
 void files_free(struct files **f);
 
+/* From now on sources don't read the file of that path, nor its rotated generations. */
+void files_claim(struct files *f, tr_str path);
+
 /* Appends text to the file of that path below the base, whole or not at all. 0; 1 when the path is
  * one that must not or can't be opened whatever happens to the disk (*e says why); a negative errno
  * when it may go well another time. */

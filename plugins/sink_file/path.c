@@ -166,6 +166,15 @@ bool file_path_is_const(const struct file_path *p)
 	return true;
 }
 
+void file_path_const_text(const struct file_path *p, struct tr_sb *out)
+{
+	tr_str text;
+	for (size_t i = 0; i < p->npieces; i++) {
+		if (p->pieces[i].template && tr_template_is_const(p->pieces[i].template, &text))
+			tr_sb_str(out, text);
+	}
+}
+
 void file_path_bind(struct file_path *p, const struct tr_batch *b)
 {
 	p->batch = b;

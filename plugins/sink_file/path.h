@@ -16,8 +16,10 @@ void file_path_free(struct file_path **p);
 /* The directory before the first template, without a slash at its end ("" is the root). The path's
  * part below it is what is rendered. */
 tr_str file_path_base(const struct file_path *p);
-/* True when it is the same for every event: then file_path_render() gives the rest of it. */
+/* True when it is the same for every event. */
 bool file_path_is_const(const struct file_path *p);
+/* Appends a constant path's part below the base. */
+void file_path_const_text(const struct file_path *p, struct tr_sb *out);
 
 /* Before rows of a batch. */
 void file_path_bind(struct file_path *p, const struct tr_batch *b);

@@ -486,6 +486,13 @@ static int file_open(const void *pcfg, struct tr_host *h, void **self, struct tr
 		file_close(s);
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	}
+	if (!files.from_event) { /* before any source looks; a path from events, when it is opened
+				  */
+		struct tr_sb rest = { 0 };
+		file_path_const_text(s->path, &rest);
+		files_claim(s->files, tr_sb_view(&rest));
+		tr_sb_free(&rest);
+	}
 	tr_host_window(h, WINDOW);
 	*self = s;
 	return 0;
@@ -499,7 +506,8 @@ const struct tr_plugin tailrace_plugin = {
 	.doc = "An event is delivered after fdatasync(2). A write that fails half way (a full disk) is cut off "
 	       "again and repeated, so that no event is lost and none is in the file twice; a line or member that "
 	       "a crash tore is cut off when the file is opened next.\n\n"
-	       "Files that the agent writes are never read by its own sources. At most 64 files are open at a "
+	       "A file that this sink writes is never read by the agent's own sources. Where path has templates, that "
+	       "holds from the moment it is opened: keep such files out of what a source includes. At most 64 files are open at a "
 	       "time. A file that another program has renamed or removed is made anew. A compressed file that "
 	       "this sink didn't write isn't appended to, but rotated away.",
 	.example = "type: file\n"

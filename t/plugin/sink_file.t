@@ -360,11 +360,18 @@ def open_files_are_bounded():
 def its_files_are_never_read():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(10)
-    agent = agent_of(dir, f"inputs: [logs], path: {dir}/in/out.log")
+    sink = f"inputs: [logs], path: {dir}/in/out.log"
+    agent = agent_of(dir, sink)
     wait_sent(agent, 10)
     log.lines(10)
     wait_sent(agent, 20)
     tap.stays(lambda: agent.metrics().component("out", "sent") == 20, 1.5, "it doesn't feed on itself")
+    tap.is_(agent.stop(), 0, "exit code")
+    # nor when it has been there before we were
+    shutil.rmtree(agent.data_dir)
+    agent = agent_of(dir, sink)
+    wait_sent(agent, 20)
+    tap.stays(lambda: agent.metrics().component("out", "sent") == 20, 0.5, "nor after a new start")
     tap.is_(agent.stop(), 0, "exit code")
 
 
