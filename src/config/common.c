@@ -354,7 +354,7 @@ static void place_dead_letters(const struct tr_config *c, struct tr_part *p)
 		tr_sb_fmt(&path, "%.*s/dead_letter/%.*s", TR_F(c->data_dir), TR_F(p->name));
 		if (path.failed)
 			p->opts.pool->failed = true;
-		k->dead_letter = tr_pool_str(p->opts.pool, tr_sb_view(&path));
+		k->dead_letter = tr_mem_str(p->opts.pool, tr_sb_view(&path));
 		tr_sb_free(&path);
 	}
 }

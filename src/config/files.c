@@ -22,7 +22,7 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
 }
 
 struct files {
-	struct tr_pool *pool;
+	struct tr_mem *pool;
 	struct tr_diag *diag;
 	const char **v;
 	size_t n;
@@ -30,8 +30,8 @@ struct files {
 
 static void add(struct files *f, tr_str path)
 {
-	const char **v = tr_pool_grow(f->pool, f->v, f->n, sizeof(char *));
-	tr_str copy = tr_pool_str(f->pool, path);
+	const char **v = tr_mem_grow(f->pool, f->v, f->n, sizeof(char *));
+	tr_str copy = tr_mem_str(f->pool, path);
 
 	if (!v || !copy.p)
 		return;
@@ -79,7 +79,7 @@ static void add_dir(struct files *f, const char *dir)
 		complain(f, dir, "no configuration in this directory: expected *.yaml or *.yml", 0);
 }
 
-const char **tr_config_files(struct tr_pool *pool, const char *const *paths, size_t npaths,
+const char **tr_config_files(struct tr_mem *pool, const char *const *paths, size_t npaths,
 			     size_t *n, struct tr_diag *diag)
 {
 	struct files f = { .pool = pool, .diag = diag };

@@ -34,8 +34,8 @@ static bool is_map(struct load *l, const struct tr_node *n, const char *what, co
 
 static struct tr_part *add_part(struct load *l, enum tr_kind kind, const struct tr_pair *pair)
 {
-	struct tr_part *p = tr_pool_alloc(&l->t->pool, sizeof(*p));
-	struct tr_part **v = tr_pool_grow(&l->t->pool, l->t->parts, l->t->nparts, sizeof(*v));
+	struct tr_part *p = tr_mem_alloc(&l->t->pool, sizeof(*p));
+	struct tr_part **v = tr_mem_grow(&l->t->pool, l->t->parts, l->t->nparts, sizeof(*v));
 	struct tr_sb owner = { 0 };
 
 	if (!p || !v)
@@ -48,7 +48,7 @@ static struct tr_part *add_part(struct load *l, enum tr_kind kind, const struct 
 	tr_sb_fmt(&owner, "%s ", tr_kind_word(kind));
 	tr_show(&owner, p->name);
 	p->opts = (struct tr_opt_set){ .pool = &l->t->pool, .diag = l->diag, .mark = p->mark };
-	p->opts.owner = tr_pool_str(&l->t->pool, tr_str_c(tr_sb_cstr(&owner))).p;
+	p->opts.owner = tr_mem_str(&l->t->pool, tr_str_c(tr_sb_cstr(&owner))).p;
 	tr_sb_free(&owner);
 	if (!p->opts.owner)
 		return NULL;
@@ -80,7 +80,7 @@ static void take_global(struct load *l, const struct tr_pair *pair)
 				known->key->mark.line);
 		return;
 	}
-	g->pairs = tr_pool_grow(&l->t->pool, g->pairs, g->n, sizeof(*g->pairs));
+	g->pairs = tr_mem_grow(&l->t->pool, g->pairs, g->n, sizeof(*g->pairs));
 	if (g->pairs)
 		g->pairs[g->n++] = *pair;
 	else
@@ -158,7 +158,7 @@ static void read_globals(struct load *l, const char *first_file)
 			(l->globals.n - i) * sizeof(*l->globals.pairs));
 	}
 	tr_opts_add(s, tr_global_opts, "", l->c);
-	tr_opts_add(s, section_opts, "", tr_pool_alloc(s->pool, sizeof(struct tr_map)));
+	tr_opts_add(s, section_opts, "", tr_mem_alloc(s->pool, sizeof(struct tr_map)));
 	tr_opts_read(s, &l->globals, false);
 	tr_opts_defaults(s);
 	if (!s->pool->failed)
@@ -191,7 +191,7 @@ static int by_name(const void *a, const void *b)
 static void check_names(struct load *l)
 {
 	size_t n = l->t->nparts;
-	struct tr_part **v = tr_pool_alloc(&l->t->pool, n * sizeof(*v));
+	struct tr_part **v = tr_mem_alloc(&l->t->pool, n * sizeof(*v));
 	const struct tr_part *first = NULL;
 
 	for (size_t i = 0; i < n; i++) {
@@ -252,7 +252,7 @@ static void add_tables(struct load *l, struct tr_part *p)
 		tr_opts_add(&p->opts, tr_inputs_opts, "", p);
 	if (!p->c.plugin)
 		return;
-	p->c.cfg = tr_pool_alloc(&l->t->pool, p->c.plugin->cfg_size);
+	p->c.cfg = tr_mem_alloc(&l->t->pool, p->c.plugin->cfg_size);
 	if (!p->c.cfg)
 		return;
 	tr_opts_add(&p->opts, p->c.plugin->opts, "", p->c.cfg);
@@ -364,7 +364,7 @@ void tr_config_free(struct tr_config **c)
 		tr_opts_free(&t->globals);
 		for (size_t i = 0; i < t->nparts; i++)
 			tr_opts_free(&t->parts[i]->opts);
-		tr_pool_free(&t->pool);
+		tr_mem_free(&t->pool);
 	}
 	free(t);
 	free(*c);

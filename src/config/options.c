@@ -17,10 +17,10 @@ struct tr_owned {
 
 /* ---- tables ---- */
 
-static const char *join(struct tr_pool *pool, const char *prefix, const char *name)
+static const char *join(struct tr_mem *pool, const char *prefix, const char *name)
 {
 	size_t a = strlen(prefix), b = strlen(name);
-	char *p = tr_pool_alloc(pool, a + b + 1);
+	char *p = tr_mem_alloc(pool, a + b + 1);
 
 	if (p) {
 		memcpy(p, prefix, a);
@@ -41,7 +41,7 @@ void tr_opts_add(struct tr_opt_set *s, const struct tr_opt *table, const char *p
 			tr_opts_add(s, o->table, name, (char *)base + o->at);
 			continue;
 		}
-		refs = tr_pool_grow(s->pool, s->refs, s->n, sizeof(*refs));
+		refs = tr_mem_grow(s->pool, s->refs, s->n, sizeof(*refs));
 		if (!refs)
 			return;
 		s->refs = refs;
@@ -98,7 +98,7 @@ static bool own(struct tr_opt_set *s, enum tr_opt_type type, union tr_value *v)
 
 	if (type != TR_OPT_REGEX && type != TR_OPT_TEMPLATE)
 		return true;
-	o = tr_pool_alloc(s->pool, sizeof(*o));
+	o = tr_mem_alloc(s->pool, sizeof(*o));
 	if (!o) {
 		tr_value_free(type, v);
 		return false;
@@ -121,7 +121,7 @@ static void remember_secret(struct tr_opt_set *s, const void *at, const struct t
 
 	if (!n->secret)
 		return;
-	v = tr_pool_grow(s->pool, s->secrets, s->nsecrets, sizeof(*v));
+	v = tr_mem_grow(s->pool, s->secrets, s->nsecrets, sizeof(*v));
 	if (!v)
 		return;
 	s->secrets = v;
@@ -227,7 +227,7 @@ static bool read_list(struct tr_opt_set *s, struct tr_opt_ref *r, const struct t
 		items = n->items;
 		list.n = n->n;
 	}
-	list.v = tr_pool_alloc(s->pool, list.n * sizeof(*list.v));
+	list.v = tr_mem_alloc(s->pool, list.n * sizeof(*list.v));
 	if (!list.v)
 		return false;
 	for (size_t i = 0; i < list.n; i++) {
@@ -272,7 +272,7 @@ static bool read_table(struct tr_opt_set *s, struct tr_opt_ref *r, const struct 
 		wrong_kind(s, r->name, r->opt, n);
 		return false;
 	}
-	map.v = tr_pool_alloc(s->pool, map.n * sizeof(*map.v));
+	map.v = tr_mem_alloc(s->pool, map.n * sizeof(*map.v));
 	if (!map.v)
 		return false;
 	for (size_t i = 0; i < map.n; i++) {
@@ -374,7 +374,7 @@ static void unknown_key(struct tr_opt_set *s, const struct tr_node *key, const c
 
 static void add_group(struct tr_opt_set *s, const char *name, const struct tr_node *key)
 {
-	struct tr_opt_group *v = tr_pool_grow(s->pool, s->groups, s->ngroups, sizeof(*v));
+	struct tr_opt_group *v = tr_mem_grow(s->pool, s->groups, s->ngroups, sizeof(*v));
 
 	if (!v)
 		return;
@@ -455,7 +455,7 @@ static const struct tr_node *default_node(struct tr_opt_set *s, const struct tr_
 	const char *text = r->opt->dflt;
 
 	if (r->opt->shape == TR_ONE)
-		return tr_node_scalar(s->pool, tr_pool_str(s->pool, tr_str_c(text)), s->mark,
+		return tr_node_scalar(s->pool, tr_mem_str(s->pool, tr_str_c(text)), s->mark,
 				      s->diag);
 	return tr_yaml_parse(s->pool, tr_str_c(text), s->mark.file, s->mark.order, s->diag);
 }

@@ -29,7 +29,7 @@ struct tr_opt_secret { /* a field whose text came from ${file:} */
 };
 
 struct tr_opt_set {
-	struct tr_pool *pool;
+	struct tr_mem *pool;
 	struct tr_diag *diag;
 	const char *owner;   /* `source "nginx"`: for messages */
 	struct tr_mark mark; /* of the owner, for what isn't there */

@@ -23,7 +23,7 @@ struct tr_part {
 };
 
 struct tr_config_tree {
-	struct tr_pool pool;
+	struct tr_mem pool;
 	struct tr_opt_set globals;
 	size_t nparts;
 	struct tr_part *

@@ -45,7 +45,7 @@ static void add_input(struct topology *y, struct tr_part *p, size_t from)
 		if (p->from[i] == from)
 			return;
 	}
-	p->from = tr_pool_grow(&y->t->pool, p->from, p->ninputs, sizeof(*p->from));
+	p->from = tr_mem_grow(&y->t->pool, p->from, p->ninputs, sizeof(*p->from));
 	if (p->from)
 		p->from[p->ninputs++] = from;
 	else
@@ -273,8 +273,8 @@ static int by_index(const void *a, const void *b)
 static bool fill_components(struct topology *y, const size_t *arranged)
 {
 	size_t n = y->t->nparts;
-	struct tr_part **parts = tr_pool_alloc(&y->t->pool, n * sizeof(*parts));
-	struct tr_component *v = tr_pool_alloc(&y->t->pool, n * sizeof(*v));
+	struct tr_part **parts = tr_mem_alloc(&y->t->pool, n * sizeof(*parts));
+	struct tr_component *v = tr_mem_alloc(&y->t->pool, n * sizeof(*v));
 
 	if (!parts || !v)
 		return false;

@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "config/config.h"
-#include "config/pool.h"
+#include "config/mem.h"
 
 struct tr_mark {
 	const char *file;   /* as the user named it; lives as long as the tree */
@@ -48,10 +48,10 @@ const char *tr_node_what(const struct tr_node *n);
 
 /* Parses one YAML document. file lives as long as the pool. NULL when it is no YAML at all; in any
  * case what is wrong is in diag. Nodes are shared where an alias repeats them. */
-struct tr_node *tr_yaml_parse(struct tr_pool *pool, tr_str bytes, const char *file, uint32_t order,
+struct tr_node *tr_yaml_parse(struct tr_mem *pool, tr_str bytes, const char *file, uint32_t order,
 			      struct tr_diag *diag);
 /* A scalar as if it had been written in quotes at mark: for defaults. */
-struct tr_node *tr_node_scalar(struct tr_pool *pool, tr_str written, struct tr_mark mark,
+struct tr_node *tr_node_scalar(struct tr_mem *pool, tr_str written, struct tr_mark mark,
 			       struct tr_diag *diag);
 
 /* Replaces ${NAME}, ${NAME:-default} and ${file:/path} once, appending to out. *secret is set when
@@ -60,7 +60,7 @@ int tr_subst(tr_str written, struct tr_sb *out, bool *secret, struct tr_err *e);
 
 /* The files that paths stand for, directories replaced by their *.yaml and *.yml in the order of
  * their names. Trouble goes to diag. The array lies in the pool. */
-const char **tr_config_files(struct tr_pool *pool, const char *const *paths, size_t npaths,
+const char **tr_config_files(struct tr_mem *pool, const char *const *paths, size_t npaths,
 			     size_t *n, struct tr_diag *diag);
 
 void tr_diag_error(struct tr_diag *d, const struct tr_mark *at, const char *fmt, ...)

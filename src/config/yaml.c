@@ -17,7 +17,7 @@ struct anchor {
 };
 
 struct yaml {
-	struct tr_pool *pool;
+	struct tr_mem *pool;
 	struct tr_diag *diag;
 	const char *file;
 	uint32_t order;
@@ -241,14 +241,14 @@ static size_t anchor_add(struct yaml *y, const yaml_char_t *name, struct tr_node
 
 	if (!name)
 		return SIZE_MAX;
-	a = tr_pool_grow(y->pool, y->anchors, y->nanchors, sizeof(*a));
+	a = tr_mem_grow(y->pool, y->anchors, y->nanchors, sizeof(*a));
 	if (!a) {
 		no_memory(y);
 		return SIZE_MAX;
 	}
 	y->anchors = a;
 	a[y->nanchors] =
-		(struct anchor){ tr_pool_str(y->pool, tr_str_c((const char *)name)), node, true };
+		(struct anchor){ tr_mem_str(y->pool, tr_str_c((const char *)name)), node, true };
 	return y->nanchors++;
 }
 
@@ -260,7 +260,7 @@ static void anchor_close(struct yaml *y, size_t i)
 
 static struct tr_node *broken(struct yaml *y, const struct tr_mark *at)
 {
-	struct tr_node *n = tr_pool_alloc(y->pool, sizeof(*n));
+	struct tr_node *n = tr_mem_alloc(y->pool, sizeof(*n));
 
 	if (!n)
 		return no_memory(y);
@@ -302,7 +302,7 @@ static struct tr_node *alias(struct yaml *y)
 		return broken(y, &at);
 	}
 	y->aliased += a->node->weight;
-	n = tr_pool_alloc(y->pool, sizeof(*n));
+	n = tr_mem_alloc(y->pool, sizeof(*n));
 	if (!n)
 		return no_memory(y);
 	*n = *a->node;
@@ -329,10 +329,10 @@ static void refuse_tag(struct yaml *y, const yaml_char_t *tag)
 		is_std ? "!!" : "", TR_F(name));
 }
 
-static struct tr_node *scalar_new(struct tr_pool *pool, tr_str written, struct tr_mark at,
+static struct tr_node *scalar_new(struct tr_mem *pool, tr_str written, struct tr_mark at,
 				  struct tr_diag *diag, bool is_value)
 {
-	struct tr_node *n = tr_pool_alloc(pool, sizeof(*n));
+	struct tr_node *n = tr_mem_alloc(pool, sizeof(*n));
 	struct tr_sb sb = { 0 };
 	struct tr_err e = { 0 };
 	int rc = 0;
@@ -341,11 +341,11 @@ static struct tr_node *scalar_new(struct tr_pool *pool, tr_str written, struct t
 		return NULL;
 	n->mark = at;
 	n->weight = n->height = 1;
-	n->written = n->text = tr_pool_str(pool, written);
+	n->written = n->text = tr_mem_str(pool, written);
 	if (is_value && n->written.p && memmem(written.p, written.n, "${", 2)) {
 		rc = tr_subst(n->written, &sb, &n->secret, &e);
 		if (rc == 0)
-			n->text = tr_pool_str(pool, tr_sb_view(&sb));
+			n->text = tr_mem_str(pool, tr_sb_view(&sb));
 		if (sb.p)
 			explicit_bzero(sb.p, sb.cap);
 		tr_sb_free(&sb);
@@ -361,7 +361,7 @@ static struct tr_node *scalar_new(struct tr_pool *pool, tr_str written, struct t
 	return n;
 }
 
-struct tr_node *tr_node_scalar(struct tr_pool *pool, tr_str written, struct tr_mark at,
+struct tr_node *tr_node_scalar(struct tr_mem *pool, tr_str written, struct tr_mark at,
 			       struct tr_diag *diag)
 {
 	return scalar_new(pool, written, at, diag, true);
@@ -403,7 +403,7 @@ static struct tr_node *list(struct yaml *y, struct tr_node *n)
 
 		if (!item)
 			return NULL;
-		n->items = tr_pool_grow(y->pool, n->items, n->n, sizeof(struct tr_node *));
+		n->items = tr_mem_grow(y->pool, n->items, n->n, sizeof(struct tr_node *));
 		if (!n->items)
 			return no_memory(y);
 		n->items[n->n++] = item;
@@ -502,7 +502,7 @@ static struct tr_node *map(struct yaml *y, struct tr_node *n)
 			return NULL;
 		if (!k)
 			continue;
-		n->pairs = tr_pool_grow(y->pool, n->pairs, n->n, sizeof(struct tr_pair));
+		n->pairs = tr_mem_grow(y->pool, n->pairs, n->n, sizeof(struct tr_pair));
 		if (!n->pairs)
 			return no_memory(y);
 		n->pairs[n->n++] = (struct tr_pair){ k, v };
@@ -532,7 +532,7 @@ static struct tr_node *node(struct yaml *y)
 		y->failed = true;
 		return NULL;
 	}
-	n = tr_pool_alloc(y->pool, sizeof(*n));
+	n = tr_mem_alloc(y->pool, sizeof(*n));
 	if (!n)
 		return no_memory(y);
 	n->mark = at;
@@ -568,7 +568,7 @@ static struct tr_node *document(struct yaml *y)
 	return root;
 }
 
-struct tr_node *tr_yaml_parse(struct tr_pool *pool, tr_str bytes, const char *file, uint32_t order,
+struct tr_node *tr_yaml_parse(struct tr_mem *pool, tr_str bytes, const char *file, uint32_t order,
 			      struct tr_diag *diag)
 {
 	struct yaml y = { .pool = pool, .diag = diag, .file = file, .order = order };

@@ -10,10 +10,10 @@
 
 /* ---- what all formats say ---- */
 
-void tr_doc_options(const struct tr_plugin *p, struct tr_pool *pool, struct tr_opt_set *s)
+void tr_doc_options(const struct tr_plugin *p, struct tr_mem *pool, struct tr_opt_set *s)
 {
 	/* Only names are wanted, but offsets need something to count from. */
-	void *base = tr_pool_alloc(pool, p->cfg_size + sizeof(struct tr_part));
+	void *base = tr_mem_alloc(pool, p->cfg_size + sizeof(struct tr_part));
 
 	*s = (struct tr_opt_set){ .pool = pool };
 	if (!base)
@@ -170,7 +170,7 @@ static void put_example(const char *text, const char *indent, struct tr_sb *out)
 
 void tr_doc_text(const struct tr_plugin *p, struct tr_sb *out)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_opt_set s;
 
 	tr_doc_options(p, &pool, &s);
@@ -188,7 +188,7 @@ void tr_doc_text(const struct tr_plugin *p, struct tr_sb *out)
 	}
 	if (pool.failed)
 		out->failed = true;
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }
 
 /* ---- manual ---- */
@@ -292,7 +292,7 @@ static void put_man_option(const struct tr_plugin *p, const struct tr_opt_ref *r
 static void put_man_plugin(const struct tr_plugin *p, bool alone, struct tr_sb *out)
 {
 	const char *section = alone ? ".SH" : ".SS";
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_opt_set s;
 
 	tr_doc_options(p, &pool, &s);
@@ -311,7 +311,7 @@ static void put_man_plugin(const struct tr_plugin *p, bool alone, struct tr_sb *
 	}
 	if (pool.failed)
 		out->failed = true;
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }
 
 static void put_upper(const char *s, struct tr_sb *out)

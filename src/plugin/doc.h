@@ -17,10 +17,10 @@ void tr_doc_schema(const struct tr_plugin *const *list, size_t n, struct tr_sb *
 /* ---- shared by the three ---- */
 
 struct tr_opt_set;
-struct tr_pool;
+struct tr_mem;
 /* The options of a plugin, then those that its kind has in common, as documented: one after the
  * other with their whole names. */
-void tr_doc_options(const struct tr_plugin *p, struct tr_pool *pool, struct tr_opt_set *s);
+void tr_doc_options(const struct tr_plugin *p, struct tr_mem *pool, struct tr_opt_set *s);
 /* "list of path", "size 1KiB–1MiB", "one of a, b" */
 void tr_doc_type(const struct tr_opt *o, struct tr_sb *out);
 /* "required", the default, or nothing where there is none. name: the option's whole name; p: whose

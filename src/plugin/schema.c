@@ -166,7 +166,7 @@ static void put_level(const struct tr_plugin *p, const struct tr_opt_set *s, tr_
 
 static void put_plugin(const struct tr_plugin *p, struct tr_sb *out)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_opt_set s;
 	struct tr_sb type = { 0 };
 
@@ -180,7 +180,7 @@ static void put_plugin(const struct tr_plugin *p, struct tr_sb *out)
 	if (pool.failed)
 		out->failed = true;
 	tr_sb_free(&type);
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }
 
 /* "sources": a map of names to components, each by its type. */
@@ -216,10 +216,10 @@ static void put_section(enum tr_kind kind, const struct tr_plugin *const *list, 
 
 void tr_doc_schema(const struct tr_plugin *const *list, size_t n, struct tr_sb *out)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_opt_set s = { .pool = &pool };
 	struct tr_sb more = { 0 };
-	struct tr_config *base = tr_pool_alloc(&pool, sizeof(*base));
+	struct tr_config *base = tr_mem_alloc(&pool, sizeof(*base));
 
 	for (int kind = TR_SOURCE; kind <= TR_SINK; kind++) {
 		put_section((enum tr_kind)kind, list, n, &more);
@@ -242,5 +242,5 @@ void tr_doc_schema(const struct tr_plugin *const *list, size_t n, struct tr_sb *
 	if (pool.failed || more.failed)
 		out->failed = true;
 	tr_sb_free(&more);
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }

@@ -677,7 +677,7 @@ uint64_t tr_graph_close(struct tr_graph *g)
 		return lost;
 	for (size_t i = 0; i < g->nhosts; i++)
 		free_host(&g->hosts[i]);
-	tr_pool_destroy(&g->pool);
+	tr_pool_free(&g->pool);
 	tr_memory_free(&g->memory);
 	for (size_t i = 0; i < g->nown; i++)
 		free(g->own[i]);

@@ -124,7 +124,7 @@ void tr_pool_stop(struct tr_pool *p)
 		pthread_join(p->workers[i].thread, NULL);
 }
 
-void tr_pool_destroy(struct tr_pool *p)
+void tr_pool_free(struct tr_pool *p)
 {
 	free(p->workers);
 	pthread_cond_destroy(&p->runnable);

@@ -45,7 +45,7 @@ unsigned tr_pool_cpus(void);
 int tr_pool_start(struct tr_pool *p, unsigned threads);
 /* Every run that has begun is finished; nothing runs after it. */
 void tr_pool_stop(struct tr_pool *p);
-void tr_pool_destroy(struct tr_pool *p);
+void tr_pool_free(struct tr_pool *p);
 
 void tr_task_init(struct tr_task *t, struct tr_pool *p, void (*run)(struct tr_task *, unsigned),
 		  unsigned max_runs);

@@ -65,7 +65,7 @@ static const struct tr_opt opts[] = {
 /* Appends what the bytes come to; false when they are refused. */
 static bool run(tr_str bytes, struct tr_sb *printed)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_diag *diag = tr_diag_new();
 	struct tr_opt_set s = {
 		.pool = &pool, .diag = diag, .owner = "x", .mark = { "x", 0, 1, 1 }
@@ -88,7 +88,7 @@ static bool run(tr_str bytes, struct tr_sb *printed)
 		fclose(null);
 	}
 	tr_opts_free(&s);
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 	tr_diag_free(&diag);
 	return good;
 }

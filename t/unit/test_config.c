@@ -81,7 +81,7 @@ static const struct tr_component *component(const struct tr_config *c, const cha
 
 /* ---- the tree ---- */
 
-static struct tr_node *parse(struct tr_pool *pool, const char *text)
+static struct tr_node *parse(struct tr_mem *pool, const char *text)
 {
 	struct tr_diag *diag = tr_diag_new();
 	struct tr_node *n = tr_yaml_parse(pool, tr_str_c(text), "t", 0, diag);
@@ -100,7 +100,7 @@ static void is_at(const struct tr_node *n, uint32_t line, uint32_t col)
 
 static void nodes_know_their_places(void **state)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_node *n = parse(&pool, "\xef\xbb\xbfgrün: {ä: 'ö'}\r\n\nl:\n  - a\n  - \"b\"\n"),
 		       *m;
 
@@ -114,12 +114,12 @@ static void nodes_know_their_places(void **state)
 	is_at(m, 4, 3);
 	is_at(m->items[1], 5, 5);
 	assert_false(m->items[1]->plain);
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }
 
 static void scalars_are_taken_as_written(void **state)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_node *n =
 		parse(&pool, "a: no\nb: 1.10\nc: ~\nd: 0x1F\ne: 2026-11-21\nf:\ng: |\n  x\n  y\n");
 
@@ -131,19 +131,19 @@ static void scalars_are_taken_as_written(void **state)
 	assert_true(tr_str_is(tr_node_get(n, "e", NULL)->text, "2026-11-21"));
 	assert_true(tr_node_is_empty(tr_node_get(n, "f", NULL)));
 	assert_true(tr_str_is(tr_node_get(n, "g", NULL)->text, "x\ny\n"));
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }
 
 static void an_alias_is_at_its_own_place(void **state)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_node *n = parse(&pool, "a: &x [p, q]\nb: *x\n"), *m = tr_node_get(n, "b", NULL);
 
 	(void)state;
 	is_at(m, 2, 4);
 	assert_int_equal(m->n, 2);
 	is_at(m->items[1], 1, 11);
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }
 
 /* ---- values ---- */

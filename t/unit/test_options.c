@@ -54,7 +54,7 @@ static void tables_are_complete(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < nplugins; i++) {
-		struct tr_pool pool = { 0 };
+		struct tr_mem pool = { 0 };
 		struct tr_opt_set s;
 
 		assert_non_null(plugins[i]->brief);
@@ -65,7 +65,7 @@ static void tables_are_complete(void **state)
 			if (tr_opts_find(&s, s.refs[k].name) != &s.refs[k])
 				fail_msg("%s %s: there twice", plugins[i]->name, s.refs[k].name);
 		}
-		tr_pool_free(&pool);
+		tr_mem_free(&pool);
 	}
 }
 
@@ -85,7 +85,7 @@ static void defaults_are_within_their_bounds(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < nplugins; i++) {
-		struct tr_pool pool = { 0 };
+		struct tr_mem pool = { 0 };
 		struct tr_diag *diag = tr_diag_new();
 		struct tr_opt_set s = { .pool = &pool,
 					.diag = diag,
@@ -111,7 +111,7 @@ static void defaults_are_within_their_bounds(void **state)
 			fail();
 		}
 		tr_opts_free(&probe);
-		tr_pool_free(&pool);
+		tr_mem_free(&pool);
 		tr_diag_free(&diag);
 		free(cfg);
 	}
@@ -120,7 +120,7 @@ static void defaults_are_within_their_bounds(void **state)
 /* The input that the example names, for a source to be called so. */
 static void put_source(const struct tr_plugin *p, FILE *f)
 {
-	struct tr_pool pool = { 0 };
+	struct tr_mem pool = { 0 };
 	struct tr_diag *diag = tr_diag_new();
 	const struct tr_node *n = tr_yaml_parse(&pool, tr_str_c(p->example), "example", 0, diag);
 
@@ -132,7 +132,7 @@ static void put_source(const struct tr_plugin *p, FILE *f)
 	else
 		fprintf(f, "sources: {%.*s: {type: probe, include: /a}}\n", TR_F(n->text));
 	tr_diag_free(&diag);
-	tr_pool_free(&pool);
+	tr_mem_free(&pool);
 }
 
 /* The example as one component of a whole configuration. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Memory of one configuration: chunks in a list, each filled from its start. Big pieces get a chunk
  * of their own, so that little is wasted. */
-#include "config/pool.h"
+#include "config/mem.h"
 
 #include <stdlib.h>
 
@@ -14,7 +14,7 @@ struct tr_chunk {
 	_Alignas(16) char data[];
 };
 
-static struct tr_chunk *chunk_new(struct tr_pool *pool, size_t size)
+static struct tr_chunk *chunk_new(struct tr_mem *pool, size_t size)
 {
 	struct tr_chunk *c;
 
@@ -29,7 +29,7 @@ static struct tr_chunk *chunk_new(struct tr_pool *pool, size_t size)
 	return c;
 }
 
-void *tr_pool_alloc(struct tr_pool *pool, size_t n)
+void *tr_mem_alloc(struct tr_mem *pool, size_t n)
 {
 	struct tr_chunk *c = pool->chunks;
 	void *p;
@@ -51,9 +51,9 @@ void *tr_pool_alloc(struct tr_pool *pool, size_t n)
 	return p;
 }
 
-tr_str tr_pool_str(struct tr_pool *pool, tr_str s)
+tr_str tr_mem_str(struct tr_mem *pool, tr_str s)
 {
-	char *p = s.n == SIZE_MAX ? NULL : tr_pool_alloc(pool, s.n + 1);
+	char *p = s.n == SIZE_MAX ? NULL : tr_mem_alloc(pool, s.n + 1);
 
 	if (!p)
 		return (tr_str){ 0 };
@@ -62,19 +62,19 @@ tr_str tr_pool_str(struct tr_pool *pool, tr_str s)
 	return (tr_str){ p, s.n };
 }
 
-void *tr_pool_grow(struct tr_pool *pool, void *array, size_t n, size_t size)
+void *tr_mem_grow(struct tr_mem *pool, void *array, size_t n, size_t size)
 {
 	void *bigger;
 
 	if (n & (n - 1)) /* not a power of two: there is room */
 		return array;
-	bigger = tr_pool_alloc(pool, (n ? 2 * n : 1) * size);
+	bigger = tr_mem_alloc(pool, (n ? 2 * n : 1) * size);
 	if (bigger && n)
 		memcpy(bigger, array, n * size);
 	return bigger;
 }
 
-void tr_pool_free(struct tr_pool *pool)
+void tr_mem_free(struct tr_mem *pool)
 {
 	while (pool->chunks) {
 		struct tr_chunk *next = pool->chunks->next;
