@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The fault library does what its rules say, and nothing else: every kind of fault on a small program
 that says what became of each call."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Logs as writers make them, and the oracle. Every line is `source:seq`, so what came out can be judged
 against what was written: nothing lost, nothing twice, in order."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """HTTP servers that do what a test tells them, on loopback: answer by script, hang, close in the middle
 of a request, reply in pieces. FakeLoki reads what was pushed and can refuse entries as Loki does."""
 

@@ -1,16 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Real servers for tests: started on free ports of 127.0.0.1 in directories of their own, waited for,
 and stopped with the test."""
 
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
 import tap
+from logs import read_lines
 from tailrace import TOP_SRC, free_port, tempdir, yaml
 
 
@@ -199,3 +203,46 @@ def logrotate(log, options, state_dir):
 
 def now_ns():
     return time.time_ns()
+
+
+class LokiProcess(Server):
+    """A FakeLoki in a process of its own, which can be stopped as a whole: SIGSTOP leaves its sockets
+    open and silent. What it stored is in a file, a line each."""
+
+    PROGRAM = """
+import os, sys, time, peers
+class Peer(peers.FakeLoki):
+    def answer(self, request):
+        n = len(self.entries)
+        answer = super().answer(request)
+        with self.lock:
+            out.write(b"".join(e.line + b"\\n" for e in self.entries[n:]))
+            self.entries.clear()
+            out.flush()
+        return answer
+out = open("stored", "ab")
+peer = Peer()
+with open("port.new", "w") as f:
+    f.write(str(peer.port))
+os.rename("port.new", "port")
+while True:
+    time.sleep(3600)
+"""
+
+    def __init__(self):
+        super().__init__(sys.executable, "-c", self.PROGRAM,
+                         env={"PYTHONPATH": os.path.dirname(os.path.abspath(__file__))})
+        self.start()
+        path = f"{self.dir}/port"
+        tap.wait_until(lambda: os.path.exists(path), 20, "the peer listens")
+        with open(path) as f:
+            self.url = f"http://127.0.0.1:{f.read()}"
+
+    def lines(self):
+        return read_lines(f"{self.dir}/stored")
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The agent as tests see it: started on a directory of its own, watched through /metrics and /proc,
 stopped, killed, and asked whether its counters add up."""
 
@@ -302,6 +303,14 @@ class Agent:
         with open(fresh, "w") as f:
             f.write(rules + "\n")
         os.rename(fresh, self.faults_path)
+
+    def fault_log(self):
+        """What has fired, and which points were passed: lines "fault CALL WHAT" and "point NAME"."""
+        try:
+            with open(self.faults_path + ".log") as f:
+                return f.read().splitlines()
+        except FileNotFoundError:
+            return []
 
     # ---- its end
 

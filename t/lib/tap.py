@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Tests that speak TAP. A test is a function with the decorator `@test`; its name is the function's.
 `FILE.t NAME…` runs only those. A test goes on after a failed `ok`, `is_` or `like`, so that one run
 shows all that is wrong; `need` and any exception end it."""

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The API of a running agent: what Prometheus accepts, who may ask, and what a client can't do to it."""
 
 import os

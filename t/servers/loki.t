@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The real Loki of the tests works: it takes a push, gives all of it back in slices, and folds what it
 has already; so does what the other tests say of it."""
 

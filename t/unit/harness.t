@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The judges judged: the oracle sees what is lost, twice or out of order; the scripted peer does what
 its script says and reads Loki's push requests."""
 

@@ -1,0 +1,198 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The end: SIGTERM under load and with destinations that are dead, slow or silent; what was not sent is
+read again, and nothing twice but what was in flight without an answer."""
+
+import signal
+import subprocess
+import threading
+import time
+
+import tap
+from logs import Log, at_least_once, counts, strict
+from peers import Answer, FakeLoki
+from tailrace import PROGRAM, Agent, tempdir
+
+
+class Writer(threading.Thread):
+    """Writes lines until it is told to end."""
+
+    def __init__(self, log, n=200, pause=0.002):
+        super().__init__(daemon=True)
+        self.log, self.n, self.pause = log, n, pause
+        self.done = threading.Event()
+        self.start()
+        tap.defer(self.end)
+
+    def run(self):
+        while not self.done.wait(self.pause):
+            self.log.lines(self.n)
+
+    def end(self):
+        self.done.set()
+        self.join()
+
+
+def config(log, url, more="", top=""):
+    return f"""
+        {top}
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        transforms:
+          parse: {{type: regex, inputs: [a], pattern: '^(?<name>[^:]+):(?<seq>\\d+)'}}
+        sinks:
+          loki: {{type: loki, inputs: [parse], url: "{url}", retry: {{max: 500ms}},
+                 batch: {{max_wait: 20ms}}{more}}}
+        """
+
+
+@tap.test
+def G1_sigterm_under_load_with_a_healthy_sink():
+    dir = tempdir()
+    peer = FakeLoki(default=Answer(204, delay=0.005))
+    log = Log(f"{dir}/in/a.log")
+    writer = Writer(log)
+    for round in range(5):
+        agent = Agent(config(log, peer.url), dir=dir)
+        before = len(peer.entries)
+        agent.wait_until(lambda: len(peer.entries) > before + 2000, 30, "load")
+        began = time.monotonic()
+        tap.is_(agent.stop(check=False), 0, f"exit code {round}")
+        tap.ok(time.monotonic() - began < 10, "before shutdown_timeout")
+    writer.end()
+    agent = Agent(config(log, peer.url), dir=dir)
+    agent.wait_until(lambda: len(peer.entries) >= log.seq, 30, "the rest")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+def sends_within(agent, signum, seconds):
+    """The exit code, which has to be there within so many seconds."""
+    began = time.monotonic()
+    code = agent.stop(deadline=seconds + 20, check=False, signum=signum)
+    took = time.monotonic() - began
+    tap.ok(took <= seconds * tap.SCALE, f"ended after {took:.2f} s, not within {seconds}")
+    return code
+
+
+@tap.test
+def G2_sigterm_with_a_dead_sink():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(5000)
+    agent = Agent(config(log, peer.url, top="shutdown_timeout: 1s"), dir=dir)
+    peer.wait_lines(5000)
+    agent.wait_until(lambda: agent.metrics().component("loki", "sent") == 5000, what="acknowledged")
+    peer.stop()
+    log.lines(5000)
+    agent.wait_until(lambda: agent.metrics().component("loki", "pending") > 0, what="something waits")
+    tap.is_(sends_within(agent, signal.SIGTERM, 2.5), 0, "exit code: all is still in its file")
+    peer.start()
+    agent = Agent(config(log, peer.url), dir=dir)
+    agent.wait_until(lambda: len(peer.entries) >= log.seq, 30, "the rest")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def G2_sigterm_with_a_slow_sink():
+    dir = tempdir()
+    peer = FakeLoki(default=Answer(204, delay=0.4))
+    log = Log(f"{dir}/in/a.log", pad=100).lines(60000)
+    agent = Agent(config(log, peer.url, top="shutdown_timeout: 1s"), dir=dir)
+    peer.wait_requests(2)
+    tap.is_(sends_within(agent, signal.SIGTERM, 2.5), 0, "exit code")
+    sent = len(peer.entries)
+    tap.ok(sent < log.seq, f"{sent} of {log.seq} sent")
+    peer.default = Answer(204)
+    agent = Agent(config(log, peer.url), dir=dir)
+    agent.wait_until(lambda: len({e.line for e in peer.entries}) >= log.seq, 30, "the rest")
+    tap.is_(agent.stop(), 0, "exit code")
+    # What was in flight at the deadline may have been stored without our having heard of it.
+    at_least_once(peer.lines(), counts(log), most=10000, ordered=False)
+
+
+@tap.test
+def G2_sigterm_with_a_silent_sink():
+    dir = tempdir()
+    silent = threading.Event()
+    peer = FakeLoki(lambda request: Answer(204, hang=silent))
+    log = Log(f"{dir}/in/a.log").lines(5000)
+    agent = Agent(config(log, peer.url, top="shutdown_timeout: 1s"), dir=dir)
+    peer.wait_requests(1)
+    tap.is_(sends_within(agent, signal.SIGTERM, 2.5), 0, "exit code")
+    peer.script = ()
+    silent.set()
+    agent = Agent(config(log, peer.url), dir=dir)
+    peer.wait_lines(5000)
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log), "what the silent one never took")
+
+
+@tap.test
+def a_second_sigterm_ends_at_once():
+    dir = tempdir()
+    silent = threading.Event()
+    peer = FakeLoki(lambda request: Answer(204, hang=silent))
+    log = Log(f"{dir}/in/a.log").lines(10)
+    agent = Agent(config(log, peer.url, top="shutdown_timeout: 60s"), dir=dir)
+    peer.wait_requests(1)
+    agent.process.send_signal(signal.SIGTERM)
+    agent.wait_until(lambda: "draining" in agent.stderr(), what="draining")
+    tap.ok(agent.process.poll() is None, "waits for the answer")
+    sends_within(agent, signal.SIGTERM, 5)
+    silent.set()
+
+
+@tap.test
+def sigint_drains_too():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(1000)
+    agent = Agent(config(log, peer.url), dir=dir)
+    agent.wait_until(lambda: agent.metrics().component("loki", "received") == 1000, what="read")
+    tap.is_(agent.stop(signum=signal.SIGINT), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def sighup_changes_nothing():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(10)
+    agent = Agent(config(log, peer.url), dir=dir)
+    peer.wait_lines(10)
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_until(lambda: "SIGHUP" in agent.stderr(), what="a line says so")
+    log.lines(10)
+    peer.wait_lines(20)
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def what_cannot_be_read_again_is_a_failure():
+    dir = tempdir()
+    peer = FakeLoki(start=False)
+    peer.start()
+    url = peer.url
+    peer.stop()
+    with open(f"{dir}/c.yaml", "w") as f:
+        f.write(f"data_dir: {dir}/data\nshutdown_timeout: 500ms\nsources: {{in: {{type: stdin}}}}\n"
+                f"sinks: {{out: {{type: loki, inputs: [in], url: \"{url}\"}}}}\n")
+    agent = subprocess.Popen([PROGRAM, "run", "-c", f"{dir}/c.yaml"], stdin=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+    tap.defer(agent.kill)
+    agent.stdin.write(b"a:1\n")
+    agent.stdin.close()
+    said = b""
+    while b"ended" not in said and b"retr" not in said and b"refused" not in said:
+        line = agent.stderr.readline()
+        tap.need(line, f"says that the destination is gone: {said}")
+        said += line
+    tap.ok(agent.poll() is None, "waits, though its input has ended")
+    agent.terminate()
+    tap.is_(agent.wait(30), 1, "exit code")
+
+
+tap.main()

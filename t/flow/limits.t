@@ -1,0 +1,115 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the machine runs out of: descriptors and memory. It degrades, says so, and recovers; not a line
+is lost."""
+
+import os
+
+import tap
+from logs import Log, at_least_once, counts, read_lines, strict
+from peers import Answer, FakeLoki
+from tailrace import Agent, sanitizers, tempdir
+
+
+def config(dir, more=""):
+    return f"""
+        sources:
+          a: {{type: file, include: [{dir}/in/*.log], discover_interval: 100ms, poll_interval: 100ms}}
+        transforms:
+          parse: {{type: regex, inputs: [a], pattern: '^(?<name>[^:]+):(?<seq>\\d+)'}}
+        sinks:
+          out: {{type: file, inputs: [parse], path: {dir}/out, encoding: raw, sync: 20ms,
+                retry: {{initial: 50ms, max: 200ms}}}}
+        {more}
+        """
+
+
+@tap.test
+def G8_no_descriptors_left_for_logs():
+    dir = tempdir()
+    logs = [Log(f"{dir}/in/{name}.log") for name in "abcdef"]
+    for log in logs:
+        log.lines(100)
+    agent = Agent(config(dir), dir=dir, fault="open@*/in/*:2-40:EMFILE")
+    agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 600, 30, "all is read after all")
+    strict(read_lines(f"{dir}/out"), counts(*logs))
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def G8_no_descriptors_left_for_sockets():
+    dir = tempdir()
+    peer = FakeLoki(default=Answer(204, close=True))
+    log = Log(f"{dir}/in/a.log").lines(100)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        sinks:
+          loki: {{type: loki, inputs: [a], url: "{peer.url}", batch: {{max_wait: 20ms}},
+                 retry: {{initial: 20ms, max: 100ms}}}}
+        """, dir=dir, fault="")
+    peer.wait_lines(100)
+    agent.faults("socket:1-5:EMFILE")
+    log.lines(100)
+    agent.wait_until(lambda: len(peer.entries) >= 200, 30, "sent when there are some again")
+    tap.ok(agent.fault_log(), "there were none")
+    strict(peer.lines(), counts(log))
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def few_descriptors_many_files():
+    dir = tempdir()
+    logs = [Log(f"{dir}/in/f{i}.log") for i in range(300)]
+    for log in logs:
+        log.lines(20)
+    agent = Agent(config(dir), dir=dir, limits={"nofile": 80})
+    agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 6000, 60, "all is read")
+    for log in logs:
+        log.lines(5)
+    agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 7500, 60, "what was added, too")
+    strict(read_lines(f"{dir}/out"), counts(*logs))
+    tap.ok(len(agent.fds()) <= 80, "within the limit")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def memory_runs_out_now_and_then():
+    if sanitizers():
+        tap.skip("a sanitizer has the allocator")
+    for module in ("libtailrace", "source_file", "transform_regex", "sink_file"):
+        dir = tempdir()
+        log = Log(f"{dir}/in/a.log", pad=50).lines(2000)
+        agent = Agent(config(dir), dir=dir, fault="")
+        agent.faults(";".join(f"malloc@*{module}*:{n}:fail" for n in (2, 3, 7, 20, 21, 22, 60, 150)))
+        for _ in range(20):
+            log.lines(1000)
+        agent.wait_until(lambda: len(set(read_lines(f"{dir}/out"))) >= log.seq, 30, f"all with {module}")
+        fired = agent.fault_log()
+        tap.ok(fired, f"{module} did run out of memory: {len(fired)} times")
+        at_least_once(read_lines(f"{dir}/out"), counts(log), most=0, what=module)
+        tap.is_(agent.stop(), 0, f"exit code with {module}")
+
+
+@tap.test
+def state_cannot_be_saved_for_a_while():
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log").lines(1000)
+    agent = Agent(config(dir), dir=dir, fault="write@*/data/*:*:ENOSPC;open@*/data/*.new:*:ENOSPC")
+    agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 1000, what="it works all the same")
+    agent.wait_until(lambda: "No space left" in agent.stderr(), 10, "the log says so")
+    agent.wait_until(lambda: agent.metrics().get("tailrace_checkpoint_age_seconds") > 1.5, 10,
+                     "and so does the state's age")
+    agent.faults("")
+    log.lines(10)
+    agent.wait_until(lambda: agent.metrics().get("tailrace_checkpoint_age_seconds") == 0, 20, "saved")
+    tap.is_(agent.stop(), 0, "exit code")
+    agent = Agent(config(dir), dir=dir)
+    log.lines(10)
+    agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 1020, what="the rest")
+    strict(read_lines(f"{dir}/out"), counts(log))
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.ok(os.path.isdir(agent.data_dir), "data_dir")
+
+
+tap.main()
