@@ -72,10 +72,8 @@ void tr_queue_push(struct tr_queue *q, struct tr_batch **bp)
 		pthread_mutex_lock(&q->lock);
 		old = pop_locked(q);
 		pthread_mutex_unlock(&q->lock);
-		if (!old) {
-			drop(q, &b); /* all that is left is being sent */
-			return;
-		}
+		if (!old)
+			break; /* the rest is being sent: the newest batch is always let in */
 		tr_queue_release(q, old->charge, old->nsel);
 		drop(q, &old);
 		over = atomic_load(&q->bytes) + b->charge > q->max_bytes;

@@ -195,4 +195,14 @@ def what_cannot_be_read_again_is_a_failure():
     tap.is_(agent.wait(30), 1, "exit code")
 
 
+@tap.test
+def once_reads_what_there_is_and_ends():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(5000)
+    agent = Agent(config(log, peer.url), dir=dir, args=["--once"], wait=False)
+    tap.is_(agent.wait(20), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
 tap.main()
