@@ -7,7 +7,7 @@
 
 #include "turn.h"
 
-enum { AGAIN_MS = 100, LATER_MS = 1000, TOOK_TIMES = 4, SOONEST_MS = 10 };
+enum { AGAIN_MS = 50, LATER_MS = 1000, TOOK_TIMES = 4, SOONEST_MS = 10, OUTDATED_MAX = 3 };
 
 static const char *id_of(const struct source *s)
 {
@@ -192,7 +192,7 @@ static bool take_up(struct source *s, struct verdict *v, const struct cand *c)
 		tr_metric_add(s->generations, 1);
 	tr_log(TR_LOG_DEBUG, id_of(s), "%s: reading %s%s", l->path, c->path,
 	       c->is == CAND_RECOVERED ? ", rotated unseen" : "");
-	tr_host_dirty(s->host);
+	s->save_soon = true;
 	return true;
 }
 
@@ -226,7 +226,9 @@ static void remember_held(struct verdict *v)
 		if (!h)
 			break;
 		f->held = h;
-		f->held[f->nheld++] = (struct held){ c->st.id, c->st.size, c->held_since_ns };
+		f->held[f->nheld++] =
+			(struct held){ c->st.id, c->st.size, c->held_since_ns,
+				       c->held_from >= 0 ? v->kin[c->held_from] : NULL };
 	}
 	if (!f->nheld) {
 		free(f->held);
@@ -264,6 +266,23 @@ static void tidy_logs(struct source *s, struct verdict *v)
 	}
 }
 
+/* Something was read, or written, of a generation that seems to be gone since it was looked for: another
+ * file may have been taken for a stranger that is its copy. */
+static bool is_outdated(const struct verdict *v)
+{
+	for (size_t i = 0; i < v->j.nknown; i++) {
+		const struct known *k = &v->j.known[i];
+		const struct gen *g = k->gen;
+		struct file_stat st;
+		if (k->fate == FATE_SAME || g->fd < 0)
+			continue;
+		if (g->read.at != k->mark.at ||
+		    (file_stat_fd(g->fd, &st) == 0 && st.size != k->size))
+			return true;
+	}
+	return false;
+}
+
 void verdict_apply(struct source *s, struct verdict *v)
 {
 	struct family *f = v->family;
@@ -272,7 +291,14 @@ void verdict_apply(struct source *s, struct verdict *v)
 		soonest = v->took_ns * TOOK_TIMES;
 	f->not_before_ns = now + soonest;
 	bool changed = false;
-	if (!v->failed) {
+	/* but a writer that never stops doesn't hold up the others */
+	if (!v->failed && !v->unstable && f->outdated < OUTDATED_MAX && is_outdated(v)) {
+		v->unstable = true;
+		f->outdated++;
+	} else if (!v->unstable) {
+		f->outdated = 0;
+	}
+	if (!v->failed && !v->unstable) {
 		changed = apply_known(s, v);
 		changed = apply_new(s, v) || changed;
 		remember_held(v);
@@ -282,9 +308,7 @@ void verdict_apply(struct source *s, struct verdict *v)
 		tidy_logs(s, v);
 		tr_host_dirty(s->host);
 	}
-	/* A directory that was read while files were renamed in it may have shown one twice, or not at
-	 * all. */
-	if (changed)
+	if (changed || v->unstable)
 		family_due_at(s, f, now + AGAIN_MS * TR_MS);
 	if (f->nheld || v->failed || (v->unreadable && !tr_host_once(s->host)))
 		family_due_at(s, f, now + LATER_MS * TR_MS);

@@ -21,10 +21,12 @@ struct verdict {
 	size_t cands_cap;
 	struct probed_log *logs;
 	size_t nlogs;
-	char **last_path; /* by known */
+	struct log **kin; /* by j.logs */
+	char **last_path; /* by j.known */
 	size_t unreadable;
 	int64_t took_ns;
-	bool failed; /* out of memory: nothing was judged */
+	bool failed;   /* out of memory: nothing was judged */
+	bool unstable; /* files were renamed under our eyes: nothing of it counts */
 };
 
 void verdict_apply(struct source *s, struct verdict *v);

@@ -158,7 +158,7 @@ enum holds content_holds(int fd, enum format format, uint64_t size, const struct
 	/* a saved position may lie inside the head: then the head is looked at by itself */
 	if (d && buf && h->n > m->at) {
 		enum format f;
-		int n = content_head(fd, &f, buf);
+		int n = content_head(fd, &f, buf, NULL);
 		if (n >= 0 && !head_matches(h, buf, (size_t)n))
 			r = HOLDS_NOT;
 		else if (n >= 0)
@@ -180,8 +180,10 @@ enum holds content_holds(int fd, enum format format, uint64_t size, const struct
 	return r;
 }
 
-int content_head(int fd, enum format *format, char head[static HEAD_MAX])
+int content_head(int fd, enum format *format, char head[static HEAD_MAX], bool *all)
 {
+	if (all)
+		*all = false;
 	int64_t n = file_pread(fd, head, HEAD_MAX, 0);
 	if (n < 0)
 		return (int)n;
@@ -202,5 +204,7 @@ int content_head(int fd, enum format *format, char head[static HEAD_MAX])
 		got += (size_t)k;
 	}
 	decoder_free(&d);
+	if (all)
+		*all = end == DECODE_END;
 	return (int)got;
 }

@@ -68,7 +68,8 @@ enum holds {
 enum holds content_holds(int fd, enum format format, uint64_t size, const struct head *h,
 			 const struct mark *m, struct decoder **decoder);
 
-/* The first bytes of the content, at most HEAD_MAX. Their number or a negative errno. */
-int content_head(int fd, enum format *format, char head[static HEAD_MAX]);
+/* The first bytes of the content, at most HEAD_MAX. Their number or a negative errno. *all (may be NULL):
+ * a compressed file that ends with them, so that it isn't still being written. */
+int content_head(int fd, enum format *format, char head[static HEAD_MAX], bool *all);
 
 #endif

@@ -17,7 +17,8 @@ struct decoder {
 	enum format format;
 	uint64_t in_at, out_at; /* file offset of the next read; bytes of content so far */
 	size_t first, n;        /* unused input: in[first..n) */
-	bool between;           /* at the beginning of a member or frame, where a file may end */
+	bool between;           /* at the beginning of a member or frame, where a file may end, */
+	bool any;               /* if it isn't the first */
 	bool ended, bad;
 	z_stream z;
 	ZSTD_DStream *zstd;
@@ -97,7 +98,7 @@ static ssize_t refill(struct decoder *d, int fd)
  * has it; zeroes are padding. False when that can't be said without more input. */
 static bool gzip_next(struct decoder *d)
 {
-	while (d->first < d->n && d->out_at && d->in[d->first] == 0)
+	while (d->first < d->n && d->any && d->in[d->first] == 0)
 		d->first++;
 	if (d->first == d->n)
 		return false;
@@ -123,7 +124,7 @@ static void gzip_step(struct decoder *d, char *to, size_t cap, size_t *got)
 	d->first = d->n - d->z.avail_in;
 	*got = out - d->z.avail_out;
 	if (rc == Z_STREAM_END)
-		d->between = true;
+		d->between = d->any = true;
 	else if (rc != Z_OK && rc != Z_BUF_ERROR)
 		d->bad = true;
 }
@@ -138,6 +139,7 @@ static void zstd_step(struct decoder *d, char *to, size_t cap, size_t *got)
 	if (ZSTD_isError(rc))
 		d->bad = true;
 	d->between = rc == 0;
+	d->any = d->any || d->between;
 }
 
 ssize_t decoder_read(struct decoder *d, int fd, char *to, size_t cap, enum decode_end *end)
@@ -171,7 +173,7 @@ ssize_t decoder_read(struct decoder *d, int fd, char *to, size_t cap, enum decod
 	*end = d->bad ? DECODE_BAD
 	       : d->ended ? DECODE_END
 	       : !dry ? DECODE_MORE
-	       : d->between && d->out_at ? DECODE_END
-					 : DECODE_SHORT;
+	       : d->between && d->any ? DECODE_END
+				      : DECODE_SHORT;
 	return (ssize_t)done;
 }

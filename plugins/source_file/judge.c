@@ -16,10 +16,13 @@ static int by_age(const void *pa, const void *pb)
 	const struct cand *a = pa, *b = pb;
 	if (a->st.mtime_ns != b->st.mtime_ns)
 		return a->st.mtime_ns < b->st.mtime_ns ? -1 : 1;
+	/* times move in steps of some milliseconds; and an archive's birth is not its content's */
+	int c = name_order(a->name, b->name);
+	if (c)
+		return c;
 	if (a->st.id.btime_ns != b->st.id.btime_ns)
 		return a->st.id.btime_ns < b->st.id.btime_ns ? -1 : 1;
-	int c = name_order(a->name, b->name);
-	return c ? c : strcmp(a->path, b->path);
+	return strcmp(a->path, b->path);
 }
 
 static bool look(struct judgement *j, struct cand *c)
@@ -50,7 +53,7 @@ static void judge_inode(struct judgement *j, struct known *k, struct cand *c)
 	}
 	/* a compressed file isn't appended to: the same time says the same content, without decoding it */
 	if (k->packed && k->mtime_ns == c->st.mtime_ns) {
-		settle(j, k, c, FATE_SAME, false);
+		settle(j, k, c, FATE_SAME, !k->finished);
 		return;
 	}
 	switch (j->ops->holds(j->ctx, c, k)) {
@@ -114,7 +117,7 @@ static int judge_inodes(struct judgement *j)
 /* May c, which holds what was read of k, be taken for it? */
 static bool is_proof(const struct judgement *j, const struct known *k, const struct cand *c)
 {
-	bool same_time = k->mtime_ns == c->st.mtime_ns;
+	bool same_time = k->mtime_ns == c->st.mtime_ns || k->latest_ns == c->st.mtime_ns;
 	/* A new file under the log's own name is a new one, though it begins as the last did (a status
 	 * file that is replaced every night), unless it was moved here with its time. */
 	if (strcmp(c->path, j->logs[k->log].path) == 0 || c->live_of == (int)k->log)
@@ -174,11 +177,57 @@ static int judge_contents(struct judgement *j)
 	return 0;
 }
 
+/* ---- generations of which nothing was read ---- */
+
+/* Could c hold what k's file did, of which no byte is known? Only what stands there under a rotated name,
+ * and was written no earlier. */
+static bool may_be_unread(const struct judgement *j, const struct known *k, const struct cand *c)
+{
+	if (c->is != CAND_IGNORED || c->st.size == 0 || c->live_of >= 0 ||
+	    !name_is_rotated(j->logs[k->log].name, c->name))
+		return false;
+	if (k->fate == FATE_LOST)
+		return k->size > 0 && c->st.mtime_ns >= k->mtime_ns;
+	/* still the live file: a copy of it was made and it was truncated, before anything was read */
+	const struct cand *live = &j->cands[k->cand];
+	if (live->live_of != (int)k->log)
+		return false;
+	if (k->size > live->st.size)
+		return c->st.mtime_ns >= k->mtime_ns;
+	return c->st.mtime_ns > k->mtime_ns && k->id.btime_ns && c->st.id.btime_ns > k->id.btime_ns;
+}
+
+static bool is_being_packed(struct judgement *j, struct cand *c);
+static bool is_being_copied(struct judgement *j, struct cand *c);
+
+/* Such a file is read in its place, from the beginning; there is nothing that could come twice. */
+static void judge_unread(struct judgement *j)
+{
+	for (size_t i = 0; i < j->nknown && j->rotated; i++) {
+		struct known *k = &j->known[i];
+		if (k->mark.at || k->whole || (k->fate != FATE_LOST && k->fate != FATE_SAME))
+			continue;
+		for (size_t n = 0; n < j->ncands; n++) { /* oldest first */
+			struct cand *c = &j->cands[n];
+			if (!may_be_unread(j, k, c) || is_being_packed(j, c) ||
+			    is_being_copied(j, c) || !look(j, c))
+				continue;
+			if (k->fate == FATE_SAME) {
+				j->cands[k->cand].is = CAND_IGNORED;
+				k->rewritten = true;
+			}
+			settle(j, k, c, FATE_MOVED, true);
+			break;
+		}
+	}
+}
+
 /* ---- what nobody knows ---- */
 
 struct log_state {
 	const struct known *newest; /* NULL: nothing was read of it */
 	bool rotated;               /* and its newest isn't where its path leads any more */
+	bool waits;                 /* something is held back that comes before what is new */
 };
 
 static void log_states(const struct judgement *j, struct log_state *ls)
@@ -201,8 +250,26 @@ static void log_states(const struct judgement *j, struct log_state *ls)
 			ls[j->cands[i].live_of].rotated = false;
 }
 
+/* Whether c, as it is now, is what `of` begins with. */
+static bool is_part_of(struct judgement *j, struct cand *c, struct cand *of)
+{
+	return look(j, c) && look(j, of) && j->ops->is_prefix(j->ctx, c, of);
+}
+
+/* Is c being compressed from another file that is still there? */
+static bool is_being_packed(struct judgement *j, struct cand *c)
+{
+	for (size_t i = 0; i < j->ncands; i++) {
+		struct cand *of = &j->cands[i];
+		if (of != c && name_is_packed_of(of->name, c->name) &&
+		    (c->st.size == 0 || is_part_of(j, c, of)))
+			return true;
+	}
+	return false;
+}
+
 /* Could c be a copy, not yet complete, of a generation that is still there? */
-static bool is_held(struct judgement *j, struct cand *c)
+static bool is_being_copied(struct judgement *j, struct cand *c)
 {
 	for (size_t i = 0; i < j->nknown; i++) {
 		const struct known *k = &j->known[i];
@@ -211,23 +278,38 @@ static bool is_held(struct judgement *j, struct cand *c)
 		    strcmp(c->path, l->path) == 0)
 			continue;
 		if (c->st.size == 0)
-			return true; /* nothing to read yet, and nothing lost by waiting */
-		struct cand *of = &j->cands[k->cand];
-		if (!look(j, c) || !look(j, of) || !j->ops->is_prefix(j->ctx, c, of))
-			continue;
-		if (!c->held_since_ns)
-			c->held_since_ns = j->now_ns;
-		return j->now_ns - c->held_since_ns < j->rotate_wait_ns;
+			return true;
+		if (!look(j, c) || c->complete)
+			return false;
+		if (is_part_of(j, c, &j->cands[k->cand]))
+			return true;
 	}
-	c->held_since_ns = 0;
 	return false;
+}
+
+/* Held back as long as it may be a copy in the making, rotate_wait at most after it last grew. *waits: it
+ * may also be a generation by itself, so what is to come after it should wait, too. */
+static bool is_held(struct judgement *j, struct cand *c, bool *waits)
+{
+	bool packing = is_being_packed(j, c);
+	*waits = false;
+	if (!packing && !is_being_copied(j, c)) {
+		c->held_since_ns = 0;
+		return false;
+	}
+	if (!c->held_since_ns)
+		c->held_since_ns = j->now_ns;
+	bool young = j->now_ns - c->held_since_ns < j->rotate_wait_ns;
+	*waits = young && !packing && (c->st.size > 0 || name_is_packed(c->name));
+	/* nothing to read yet, and nothing lost by waiting */
+	return young || c->st.size == 0;
 }
 
 /* The log that c was rotated from while nobody looked, or -1: called so, and younger than what is known
  * of the log. */
 static int recovered_log(const struct judgement *j, const struct log_state *ls, const struct cand *c)
 {
-	if (!j->rotated || c->live_of >= 0 || c->st.size == 0)
+	if (!j->rotated || c->live_of >= 0)
 		return -1;
 	int found = -1;
 	for (size_t i = 0; i < j->nlogs; i++) {
@@ -242,30 +324,62 @@ static int recovered_log(const struct judgement *j, const struct log_state *ls, 
 	return found;
 }
 
-static void judge_newcomer(struct judgement *j, const struct log_state *ls, struct cand *c)
+/* As above, looking into the file, too, where that says more. */
+static int find_origin(struct judgement *j, const struct log_state *ls, struct cand *c)
 {
-	int from = recovered_log(j, ls, c);
-	if (from >= 0 && !look(j, c)) {
+	int from = c->held_from >= 0 ? c->held_from : recovered_log(j, ls, c);
+	if (from < 0 || c->held_from >= 0)
+		return from;
+	if (!look(j, c)) {
 		c->is = CAND_UNREADABLE;
-		return;
+		return -1;
 	}
 	/* An archive is packed long after it was born; a plain file that is older than what is known was
 	 * there before it. */
-	if (from >= 0 && c->format == FORMAT_PLAIN) {
-		int64_t known_birth = ls[from].newest->id.btime_ns;
-		if (known_birth && c->st.id.btime_ns && c->st.id.btime_ns < known_birth)
-			from = -1;
-	}
-	if (from < 0 && c->live_of < 0 && !c->wanted)
-		return;
-	if (is_held(j, c))
+	int64_t known_birth = ls[from].newest->id.btime_ns;
+	if (c->format == FORMAT_PLAIN && known_birth && c->st.id.btime_ns &&
+	    c->st.id.btime_ns < known_birth)
+		return -1;
+	return from;
+}
+
+/* Those that are held back come first: what follows them in a log waits with them. */
+static void judge_held(struct judgement *j, struct log_state *ls)
+{
+	for (size_t i = 0; i < j->ncands; i++) {
+		struct cand *c = &j->cands[i];
+		if (c->is != CAND_IGNORED)
+			continue;
+		int from = find_origin(j, ls, c);
+		c->log = from >= 0 ? (uint32_t)from : UINT32_MAX;
+		bool waits = false;
+		if (c->is == CAND_UNREADABLE || (from < 0 && c->live_of < 0 && !c->wanted) ||
+		    !is_held(j, c, &waits))
+			continue;
 		c->is = CAND_HELD;
-	else if (from >= 0)
-		c->is = CAND_RECOVERED, c->log = (uint32_t)from;
-	else if (c->live_of >= 0)
-		c->is = CAND_NEW, c->log = (uint32_t)c->live_of;
-	else
+		c->held_from = from;
+		if (from >= 0 && waits)
+			ls[from].waits = true;
+	}
+}
+
+static void judge_newcomer(const struct log_state *ls, struct cand *c)
+{
+	bool recovered = c->log != UINT32_MAX;
+	if (recovered && c->st.size == 0) {
+		c->is = CAND_HELD; /* its writer may not have let go of it yet */
+		c->held_from = (int)c->log;
+	} else if (recovered || c->live_of >= 0) {
+		c->is = recovered ? CAND_RECOVERED : CAND_NEW;
+		if (!recovered)
+			c->log = (uint32_t)c->live_of;
+		if (ls[c->log].waits) {
+			c->is = CAND_HELD;
+			c->held_from = recovered ? (int)c->log : -1;
+		}
+	} else if (c->wanted) {
 		c->is = CAND_OWN;
+	}
 }
 
 int judge(struct judgement *j)
@@ -286,10 +400,12 @@ int judge(struct judgement *j)
 	if (rc == 0)
 		rc = judge_contents(j);
 	if (rc == 0) {
+		judge_unread(j);
 		log_states(j, ls);
+		judge_held(j, ls);
 		for (size_t i = 0; i < j->ncands; i++)
 			if (j->cands[i].is == CAND_IGNORED)
-				judge_newcomer(j, ls, &j->cands[i]);
+				judge_newcomer(ls, &j->cands[i]);
 	}
 	free(ls);
 	return rc;

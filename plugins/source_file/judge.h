@@ -23,7 +23,10 @@ struct known {
 	struct head head;
 	struct mark mark; /* up to here it was read */
 	int64_t mtime_ns; /* of its file when it was last looked at */
+	int64_t latest_ns; /* and when last seen, through its descriptor */
+	uint64_t size;     /* of its file when it was last looked at */
 	bool packed;
+	bool finished; /* read to its end */
 	bool whole; /* taken as read without reading (start_at: end) */
 	/* the verdict */
 	enum fate fate;
@@ -56,10 +59,12 @@ struct cand {
 	bool wanted;            /* `include` takes it up */
 	int live_of;            /* the log whose path leads to it, or -1 */
 	int64_t held_since_ns;  /* in, out: held back since then (monotonic); 0: not */
+	int held_from;          /* in, out: it would have been recovered for that log then; or -1 */
 	/* what look() found */
 	bool looked;
 	int error; /* a negative errno: unreadable */
 	enum format format;
+	bool complete; /* compressed, and wholly within the head: nobody is writing it any more */
 	uint32_t head_n;
 	const char *head; /* head_n bytes, at most HEAD_MAX; the operation's */
 	/* the verdict */

@@ -85,6 +85,16 @@ static tr_str without_compression(tr_str s)
 	return s;
 }
 
+bool name_is_packed(tr_str name)
+{
+	return without_compression(name).n < name.n;
+}
+
+bool name_is_packed_of(tr_str name, tr_str other)
+{
+	return other.n > name.n && tr_str_eq(without_compression(other), name);
+}
+
 bool name_is_rotated(tr_str name, tr_str other)
 {
 	tr_str plain = without_compression(other);

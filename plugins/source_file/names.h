@@ -20,6 +20,11 @@ bool name_is_kin(tr_str name, tr_str other);
  * words (old, bak, …), on name or between its stem and extension, before .gz, .zst and the like. */
 bool name_is_rotated(tr_str name, tr_str other);
 
+/* True when it is called as compressed files are. */
+bool name_is_packed(tr_str name);
+/* True when `other` is called as the compressed form of the very file `name`. */
+bool name_is_packed_of(tr_str name, tr_str other);
+
 /* < 0 when, by its name, a was rotated before b (is the older): a higher number or an earlier date. */
 int name_order(tr_str a, tr_str b);
 

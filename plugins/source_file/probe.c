@@ -12,10 +12,11 @@
 #include <unistd.h>
 
 #include "apply.h"
+#include "base/hash.h"
 #include "names.h"
 #include "walk.h"
 
-enum { FAMILIES_MAX = 256 };
+enum { FAMILIES_MAX = 256, RETRIES = 3 };
 
 struct probe_job {
 	struct source *source;
@@ -100,7 +101,8 @@ static bool add_cand(struct verdict *v, const char *path, bool wanted)
 	if (!copy)
 		return false;
 	v->j.cands[v->j.ncands++] = (struct cand){
-		.path = copy, .name = path_name(copy), .st = st, .wanted = wanted, .live_of = -1 };
+		.path = copy, .name = path_name(copy), .st = st, .wanted = wanted, .live_of = -1,
+		.held_from = -1 };
 	return true;
 }
 
@@ -223,10 +225,14 @@ static void look(void *ctx, struct cand *c)
 		return;
 	int fd = file_open(c->path, &st);
 	c->error = fd;
-	if (fd >= 0) {
-		c->error = file_id_same(&st.id, &c->st.id) ? content_head(fd, &c->format, head) : -ESTALE;
-		close(fd);
+	if (fd == -ENOENT || (fd >= 0 && !file_id_same(&st.id, &c->st.id))) {
+		v->unstable = true;
+		c->error = -ESTALE;
+	} else if (fd >= 0) {
+		c->error = content_head(fd, &c->format, head, &c->complete);
 	}
+	if (fd >= 0)
+		close(fd);
 	if (c->error < 0) {
 		free(head);
 		v->unreadable++;
@@ -239,20 +245,21 @@ static void look(void *ctx, struct cand *c)
 
 static enum holds holds(void *ctx, const struct cand *c, const struct known *k)
 {
-	(void)ctx;
+	struct verdict *v = ctx;
 	struct file_stat st;
 	int fd = file_open(c->path, &st);
-	if (fd < 0)
-		return fd == -ENOENT ? HOLDS_NOT : HOLDS_UNREADABLE;
-	enum holds h = HOLDS_NOT;
-	if (file_id_same(&st.id, &c->st.id)) {
+	if (fd == -ENOENT || (fd >= 0 && !file_id_same(&st.id, &c->st.id)))
+		v->unstable = true;
+	enum holds h = HOLDS_UNREADABLE;
+	if (fd >= 0 && !v->unstable) {
 		char magic[8];
 		int64_t n = file_pread(fd, magic, sizeof magic, 0);
-		h = n < 0 ? HOLDS_UNREADABLE
-			  : content_holds(fd, format_of(magic, (size_t)n), st.size, &k->head, &k->mark,
-					  NULL);
+		if (n >= 0)
+			h = content_holds(fd, format_of(magic, (size_t)n), st.size, &k->head,
+					  &k->mark, NULL);
 	}
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return h;
 }
 
@@ -271,9 +278,8 @@ static bool same_at(const char *path, const char *p, size_t n, uint64_t at)
 static bool is_prefix(void *ctx, const struct cand *c, const struct cand *of)
 {
 	(void)ctx;
-	size_t n = c->head_n < of->head_n ? c->head_n : of->head_n;
-	if (n == 0 || memcmp(c->head, of->head, n) != 0)
-		return n == 0;
+	if (c->head_n > of->head_n || memcmp(c->head, of->head, c->head_n) != 0)
+		return false;
 	if (c->format != FORMAT_PLAIN || of->format != FORMAT_PLAIN)
 		return true;
 	if (c->st.size > of->st.size)
@@ -306,6 +312,8 @@ static bool gather(struct verdict *v, struct listing *l)
 	for (size_t i = 0; i < v->nlogs; i++) {
 		struct probed_log *pl = &v->logs[i];
 		struct stat st;
+		free(pl->real);
+		pl->real = NULL;
 		if (lstat(pl->path, &st) == 0 && S_ISLNK(st.st_mode))
 			pl->real = realpath(pl->path, NULL);
 		pl->own = tr_host_is_own(s->host, pl->path);
@@ -315,7 +323,50 @@ static bool gather(struct verdict *v, struct listing *l)
 	for (size_t i = 0; i < v->j.nknown; i++)
 		if (v->last_path[i] && !add_cand(v, v->last_path[i], wants(s, v->last_path[i])))
 			return false;
+	fold_links(v);
 	return true;
+}
+
+static void cands_clear(struct verdict *v)
+{
+	for (size_t i = 0; i < v->j.ncands; i++) {
+		free((char *)v->j.cands[i].path);
+		free((char *)v->j.cands[i].head);
+	}
+	v->j.ncands = 0;
+}
+
+/* Which names lead to which files. */
+static uint64_t picture(const struct verdict *v)
+{
+	uint64_t h = 0;
+	for (size_t i = 0; i < v->j.ncands; i++) {
+		const struct cand *c = &v->j.cands[i];
+		h = tr_hash_seed(&c->st.id, sizeof c->st.id, h);
+		h = tr_hash_seed(c->path, strlen(c->path), h);
+	}
+	return h;
+}
+
+/* A directory that is read while files are renamed in it shows some twice and others not at all. It is
+ * right when it looks the same twice. */
+static void gather_again(struct verdict *v, struct listing *l)
+{
+	if (v->failed)
+		return;
+	uint64_t before = picture(v);
+	cands_clear(v);
+	v->failed = !gather(v, l);
+	v->unstable = picture(v) != before;
+}
+
+/* The log with that position among those of the judgement, or -1. */
+static int kin_of(const struct verdict *v, const struct log *l)
+{
+	for (size_t i = 0; l && i < v->j.nlogs; i++)
+		if (v->kin[i] == l)
+			return (int)i;
+	return -1;
 }
 
 static void recall_held(struct verdict *v)
@@ -324,8 +375,11 @@ static void recall_held(struct verdict *v)
 	for (size_t i = 0; i < f->nheld; i++)
 		for (size_t k = 0; k < v->j.ncands; k++) {
 			struct cand *c = &v->j.cands[k];
+			if (!file_id_same(&c->st.id, &f->held[i].id))
+				continue;
+			c->held_from = kin_of(v, f->held[i].from);
 			/* while it grows and is still what another begins with, it is being made */
-			if (file_id_same(&c->st.id, &f->held[i].id) && c->st.size == f->held[i].size)
+			if (c->st.size == f->held[i].size)
 				c->held_since_ns = f->held[i].since_ns;
 		}
 }
@@ -334,12 +388,19 @@ static void probe_run(void *arg)
 {
 	struct probe_job *job = arg;
 	struct listing l = { 0 };
+	for (size_t i = 0; i < job->n; i++)
+		if (!job->v[i].failed)
+			job->v[i].failed = !gather(&job->v[i], &l);
+	listing_clear(&l);
 	for (size_t i = 0; i < job->n; i++) {
 		struct verdict *v = &job->v[i];
 		int64_t began = tr_mono_ns();
-		v->failed = v->failed || !gather(v, &l);
-		if (!v->failed) {
-			fold_links(v);
+		gather_again(v, &l);
+		for (int k = 0; k < RETRIES && v->unstable; k++) {
+			listing_clear(&l);
+			gather_again(v, &l);
+		}
+		if (!v->failed && !v->unstable) {
 			find_live(v);
 			recall_held(v);
 			v->j.now_ns = tr_mono_ns();
@@ -352,10 +413,7 @@ static void probe_run(void *arg)
 
 static void verdict_clear(struct verdict *v)
 {
-	for (size_t i = 0; i < v->j.ncands; i++) {
-		free((char *)v->j.cands[i].path);
-		free((char *)v->j.cands[i].head);
-	}
+	cands_clear(v);
 	for (size_t i = 0; i < v->nlogs; i++)
 		free(v->logs[i].real);
 	for (size_t i = 0; v->last_path && i < v->j.nknown; i++)
@@ -365,6 +423,7 @@ static void verdict_clear(struct verdict *v)
 	free((void *)v->j.logs);
 	free(v->logs);
 	free(v->last_path);
+	free(v->kin);
 }
 
 static void probe_done(void *arg)
@@ -397,7 +456,8 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 				   .rotate_wait_ns = s->cfg->rotate_wait_ns };
 	v->logs = calloc(nlogs + 1, sizeof *v->logs);
 	v->last_path = calloc(nknown + 1, sizeof(char *));
-	if (!kl || !v->j.known || !v->logs || !v->last_path) {
+	v->kin = calloc(kin + 1, sizeof(struct log *));
+	if (!kl || !v->kin || !v->j.known || !v->logs || !v->last_path) {
 		v->j.nknown = v->j.nlogs = v->nlogs = 0;
 		v->failed = true;
 		return;
@@ -408,12 +468,18 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 		if (!l->first)
 			continue;
 		kl[log] = (struct kin_log){ path_name(log_file(l)), l->path };
+		v->kin[log] = l;
 		for (struct gen *g = l->first; g; g = g->newer) {
 			v->j.known[at] = (struct known){
 				.gen = g, .log = (uint32_t)log, .seq = g->seq, .id = g->id,
-				.head = g->head, .mark = g->read, .mtime_ns = g->mtime_ns,
+				.head = g->head, .mark = g->read, .mtime_ns = g->mtime_ns, .size = g->size,
 				.packed = g->stored == FORMAT_GZIP || g->stored == FORMAT_ZSTD,
-				.whole = g->whole };
+				.finished = g->finished, .whole = g->whole };
+			struct file_stat st;
+			if (g->fd >= 0 && file_stat_fd(g->fd, &st) == 0) {
+				v->j.known[at].latest_ns = st.mtime_ns;
+				v->j.known[at].size = st.size;
+			}
 			/* it may have been found outside of the family's directories */
 			if (g->path)
 				v->last_path[at] = tr_str_dup(tr_str_c(g->path));

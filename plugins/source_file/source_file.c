@@ -15,7 +15,7 @@
 #include "tend.h"
 #include "turn.h"
 
-enum { RUN_BYTES = 1024 * 1024, RUN_VISITS = 256 };
+enum { RUN_BYTES = 1024 * 1024, RUN_VISITS = 256, SAVE_MS = 100 };
 
 #define AT(field, ctype) TR_AT(struct file_cfg, field, ctype)
 
@@ -293,7 +293,14 @@ static void file_tend(void *self)
 	if (now >= s->tend_at_ns)
 		s->tend_at_ns = tend(s);
 	source_step(s);
+	if (s->save_soon && now >= s->save_after_ns) {
+		s->save_soon = false;
+		s->save_after_ns = now + SAVE_MS * TR_MS;
+		tr_host_save(s->host);
+	}
 	int64_t next = s->tend_at_ns;
+	if (s->save_soon && s->save_after_ns < next)
+		next = s->save_after_ns;
 	if (!s->judging && s->judge_at_ns < next)
 		next = s->judge_at_ns;
 	if (!s->walking && s->walk_again && s->walk_not_before_ns < next)

@@ -137,6 +137,7 @@ struct held {
 	struct file_id id;
 	uint64_t size;
 	int64_t since_ns;
+	const struct log *from; /* it is a generation of that log if it is none of another; or NULL */
 };
 
 /* Logs of one directory whose names could be of each other's families: judged together. */
@@ -149,6 +150,7 @@ struct family {
 	struct held *held;
 	size_t nheld;
 	bool due, judging, again;
+	uint8_t outdated; /* judgements in a row that came too late */
 	int64_t due_ns, not_before_ns; /* monotonic */
 };
 
@@ -196,6 +198,8 @@ struct source {
 	bool walk_again, walked;                 /* a walk is wanted; one has ended */
 	bool first_start;                        /* there was no state */
 	bool stopped;
+	bool save_soon;        /* a log was taken up: unless it is saved, a restart is its first start again */
+	int64_t save_after_ns; /* but not before then */
 	int64_t walk_at_ns, walk_not_before_ns, tend_at_ns, poll_at_ns, judge_at_ns; /* monotonic */
 	int64_t often_at_ns; /* files without events are due */
 	size_t poll_next, often_next; /* where those rounds stand */

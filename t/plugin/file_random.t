@@ -74,14 +74,30 @@ class Writer:
 
 def play(seed, names, include, kills, copies):
     rng = random.Random(seed)
-    s = Scene(include=None, rotate_wait="60s" if copies else "1s",
-              watch=rng.choice(("auto", "auto", "poll")), poll_interval="50ms",
-              discover_interval="50ms", memory_limit=None)
-    s.opts.pop("memory_limit")
+    s = Scene(rotate_wait="60s" if copies else "1s", watch=rng.choice(("auto", "auto", "poll")),
+              poll_interval="50ms", discover_interval="50ms", extra="log: {level: debug}")
     s.opts["include"] = [s.path(p) for p in include]
     writers = [Writer(s, n, rng) for n in names]
-    s.start()
     did = []
+    try:
+        s.start()
+        s.agent.wait_metric("tailrace_files_open", len(writers))  # a first start reaches back to nothing
+        steps(s, writers, rng, kills, copies, did)
+        s.wait_all(30)
+        sent = logs.counts(*s.written)
+        if kills:
+            good = logs.at_least_once(s.out(), sent, ordered=False, what=f"seed {seed}")
+        else:
+            good = logs.strict(s.out(), sent, what=f"seed {seed}", ordered=not copies)
+    except tap.Failure as e:
+        good = tap.fail(f"seed {seed}: {e}")
+    if not good:
+        tap.diag(" ".join(did))
+    s.agent.stop(check=False)
+    return good
+
+
+def steps(s, writers, rng, kills, copies, did):
     for _ in range(STEPS):
         w = rng.choice(writers)
         step = rng.choice(["write"] * 6 + ["write_half", "rotate", "rotate", "rotate_late",
@@ -97,7 +113,8 @@ def play(seed, names, include, kills, copies):
         elif step == "restart":
             s.agent.stop()
             for x in writers if rng.random() < 0.6 else ():
-                getattr(x, rng.choice(("write", "rotate", "rotate_many", "compress")))()
+                did.append(f"{x.log.source}." + rng.choice(("write", "rotate", "rotate_many", "compress")))
+                getattr(x, did[-1].partition(".")[2])()
             s.start()
         elif step == "kill":
             s.kill()
@@ -106,19 +123,6 @@ def play(seed, names, include, kills, copies):
             getattr(w, step)()
     for w in writers:
         w.finish()
-    try:
-        s.wait_all(30)
-        sent = logs.counts(*s.written)
-        if kills:
-            good = logs.at_least_once(s.out(), sent, ordered=False, what=f"seed {seed}")
-        else:
-            good = logs.strict(s.out(), sent, what=f"seed {seed}", ordered=not copies)
-    except tap.Failure as e:
-        good = tap.fail(f"seed {seed}: {e}")
-    if not good:
-        tap.diag(" ".join(did))
-    s.agent.stop(check=False)
-    return good
 
 
 def campaign(names, include, kills=0, copies=0):

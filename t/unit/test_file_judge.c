@@ -36,6 +36,7 @@ struct gen {
 	const char *read;
 	enum fate fate;
 	int packed, whole;
+	uint64_t size; /* of its file when last seen; 0: all that was read */
 };
 
 struct scene {
@@ -108,7 +109,7 @@ static void play(const struct scene *s)
 		const struct gen *g = &s->gens[j.nknown];
 		size_t n = strlen(g->read);
 		struct known *k = &known[j.nknown];
-		*k = (struct known){ .log = (uint32_t)g->log, .seq = j.nknown + 1,
+		*k = (struct known){ .size = g->size ? g->size : n, .log = (uint32_t)g->log, .seq = j.nknown + 1,
 				     .id = { 0, g->ino, (int64_t)g->ino }, .mtime_ns = g->mtime,
 				     .packed = g->packed, .whole = g->whole,
 				     .head = { (uint32_t)n, tr_hash(g->read, n) } };
@@ -119,7 +120,7 @@ static void play(const struct scene *s)
 		struct cand *c = &cands[j.ncands];
 		snprintf(paths[1][j.ncands], 64, "/d/%s", f->name);
 		*c = (struct cand){ .path = paths[1][j.ncands], .name = tr_str_c(f->name),
-				    .wanted = f->wanted, .live_of = -1,
+				    .wanted = f->wanted, .live_of = -1, .held_from = -1,
 				    .held_since_ns = f->held_since,
 				    .st = { .id = { 7, f->ino, f->btime ? f->btime : (int64_t)f->ino },
 					    .size = strlen(f->content), .mtime_ns = f->mtime,
@@ -258,8 +259,8 @@ static const struct scene scenes[] = {
 	{ .what = "each position is claimed by one file",
 	  .logs = { "app.log" },
 	  .gens = { { 0, 1, 10, LONG, FATE_MOVED } },
-	  .files = { { "app.log.1", 2, 11, LONG, .wanted = 1, .is = "1" },
-		     { "app.log.2", 3, 11, LONG, .wanted = 1, .held_since = 1, .is = "recovered" },
+	  .files = { { "app.log.2", 3, 11, LONG, .wanted = 1, .is = "1" },
+		     { "app.log.1", 2, 11, LONG, .wanted = 1, .held_since = 1, .is = "recovered" },
 		     { "app.log", 4, 14, "new\n", .wanted = 1, .is = "new" } } },
 	{ .what = "the copy, not an older archive that looks the same",
 	  .logs = { "app.log" },
@@ -267,6 +268,45 @@ static const struct scene scenes[] = {
 	  .files = { { "app.log.3", 8, 3, "OK\n", .is = "ignored" },
 		     { "app.log.1", 2, 12, "OK\n", .is = "1" },
 		     { "app.log", 1, 14, "", .wanted = 1, .is = "new" } } },
+	{ .what = "found but not read, and then compressed while down",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, "", FATE_MOVED, .size = 5 }, { 0, 2, 12, LONG, FATE_SAME } },
+	  .files = { { "app.log.1.gz", 3, 10, "was 1\n", .packed = 1, .is = "1" },
+		     { "app.log", 2, 12, LONG, .wanted = 1, .is = "2" } } },
+	{ .what = "found but not read, copied and truncated",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, "", FATE_MOVED, .size = 9 } },
+	  .files = { { "app.log.1", 3, 12, "was here\n", .is = "1" },
+		     { "app.log", 1, 14, "new\n", .wanted = 1, .is = "new" } } },
+	{ .what = "found but not read, being copied",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, "", FATE_SAME, .size = 9 } },
+	  .files = { { "app.log.1", 3, 12, "was", .wanted = 1, .is = "held" },
+		     { "app.log", 1, 11, "was here\n", .wanted = 1, .is = "1" } } },
+	{ .what = "not read yet, beside an old archive",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 5, 10, "", FATE_SAME } },
+	  .files = { { "app.log.1", 3, 4, "old\n", .is = "ignored" },
+		     { "app.log", 5, 10, "new\n", .wanted = 1, .is = "1" } } },
+	{ .what = "an empty generation holds nothing back",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, "", FATE_SAME } },
+	  .files = { { "app.log.2", 1, 10, "", .is = "1" },
+		     { "app.log.1", 2, 11, "middle\n", .is = "recovered" },
+		     { "app.log", 3, 12, "new\n", .wanted = 1, .is = "new" } } },
+	{ .what = "born unseen and being compressed: the plain file is read",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, LONG, FATE_SAME } },
+	  .files = { { "app.log.2", 1, 10, LONG, .is = "1" },
+		     { "app.log.1", 2, 12, "middle\nmore\n", .is = "recovered" },
+		     { "app.log.1.gz", 4, 15, "middle\n", .packed = 1, .is = "held" },
+		     { "app.log", 3, 14, "new\n", .wanted = 1, .is = "new" } } },
+	{ .what = "an archive of which nothing is there yet: what follows it waits",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, LONG, FATE_SAME } },
+	  .files = { { "app.log.2", 1, 10, LONG, .is = "1" },
+		     { "app.log.1.gz", 4, 15, "", .packed = 1, .is = "held" },
+		     { "app.log", 3, 14, "new\n", .wanted = 1, .is = "held" } } },
 	{ .what = "what is being compressed isn't read twice",
 	  .logs = { "app.log" },
 	  .gens = { { 0, 1, 10, LONG MORE, FATE_SAME }, { 0, 2, 12, "new\n", FATE_SAME } },
