@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (regex_convert(s, TR_INT, &c)) {
 		CHECK(c.type == TR_INT);
 		check_int(s, c.i);
-		CHECK(regex_convert(s, TR_FLOAT, &c)); /* an int is a float too */
+		CHECK(size >= 400 || regex_convert(s, TR_FLOAT, &c)); /* unless it is too long for one */
 	}
 	c.type = TR_NONE;
 	if (regex_convert(s, TR_FLOAT, &c)) {
