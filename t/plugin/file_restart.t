@@ -32,6 +32,25 @@ def R8_truncated_and_refilled_past_the_old_offset_while_stopped():
 
 
 @test
+def R8_refilled_with_the_same_beginning_while_stopped():
+    # more than the hash of the head covers: only the bytes before the position tell them apart
+    s = Scene()
+    log = s.log("a.log")
+    beginning = b"".join(b"beginning %03d\n" % i for i in range(100))
+    log.raw(beginning).lines(100)
+    s.start()
+    s.wait_lines(200)
+    s.stop()
+    os.truncate(log.path, 0)
+    log.raw(beginning).lines(500)
+    s.start()
+    s.wait_lines(200 + 600)
+    tap.is_(sum(line.startswith(b"beginning") for line in s.out()), 200, "the beginning, twice")
+    logs.strict([line for line in s.out() if not line.startswith(b"beginning")], logs.counts(log))
+    s.stop()
+
+
+@test
 def R9_rotated_while_stopped_and_both_written_to():
     s = Scene()
     log = s.log("a.log")
