@@ -309,12 +309,13 @@ static bool is_held(struct judgement *j, struct cand *c, bool *waits)
  * of the log. */
 static int recovered_log(const struct judgement *j, const struct log_state *ls, const struct cand *c)
 {
-	if (!j->rotated || c->live_of >= 0)
+	if (!j->rotated)
 		return -1;
 	int found = -1;
 	for (size_t i = 0; i < j->nlogs; i++) {
 		const struct known *k = ls[i].newest;
-		if (!ls[i].rotated || !name_is_rotated(j->logs[i].name, c->name) ||
+		/* app.log.1 may have been taken up as a log, and yet hold what was app.log a moment ago */
+		if (!ls[i].rotated || c->live_of == (int)i || !name_is_rotated(j->logs[i].name, c->name) ||
 		    c->st.mtime_ns < k->mtime_ns)
 			continue;
 		/* app.log.1 may be of app.log and of app: the longer name is the nearer */
