@@ -157,7 +157,7 @@ int item_settle(struct item **itp, struct tr_host *h)
 			return -ENOMEM;
 		for (uint32_t i = 0; i < it->r->nrows; i++)
 			fates[i] = fate_of(it, it->part[i]);
-		int rc = tr_request_partition(h, it->r, fates, FATES, by_fate);
+		int rc = tr_request_partition(it->r, fates, FATES, by_fate);
 		free(fates);
 		if (rc < 0)
 			return rc;

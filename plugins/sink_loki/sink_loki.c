@@ -342,7 +342,7 @@ static struct tr_request *without_old(struct loki *l, struct tr_request *r)
 	if (old == n) {
 		out[1] = r;
 		r = NULL;
-	} else if (old && tr_request_partition(l->h, r, part, 2, out) == 0) {
+	} else if (old && tr_request_partition(r, part, 2, out) == 0) {
 		r = out[0];
 	}
 	free(part);

@@ -382,7 +382,7 @@ int regex_apply(void *self, void *scratch, struct tr_batch *b)
 		if (rc < 0)
 			return rc;
 	}
-	if (j.dropped && tr_batch_keep(j.r->host, b, j.s->keep, TR_FILTERED, "mismatch") < 0)
+	if (j.dropped && tr_batch_keep(j.r->host, b, j.s->keep, "mismatch") < 0)
 		return -ENOMEM;
 	write_deferred(&j);
 	report(&j);

@@ -149,10 +149,9 @@ static struct request *part_of(struct request *q)
 	return p;
 }
 
-int tr_request_split(struct tr_host *h, struct tr_request *r, uint32_t n, struct tr_request **tail)
+int tr_request_split(struct tr_request *r, uint32_t n, struct tr_request **tail)
 {
 	struct request *q = impl(r);
-	(void)h;
 	assert(n > 0 && n < r->nrows);
 	struct request *t = part_of(q);
 	if (!t)
@@ -181,12 +180,11 @@ int tr_request_split(struct tr_host *h, struct tr_request *r, uint32_t n, struct
 	return 0;
 }
 
-int tr_request_partition(struct tr_host *h, struct tr_request *r, const uint32_t *part,
-			 uint32_t nparts, struct tr_request **out)
+int tr_request_partition(struct tr_request *r, const uint32_t *part, uint32_t nparts,
+			 struct tr_request **out)
 {
 	struct request *q = impl(r);
 	uint32_t i = 0;
-	(void)h;
 	memset(out, 0, nparts * sizeof *out);
 	for (uint32_t s = 0; s < r->nspans; s++) {
 		struct tr_span *sp = &r->spans[s];

@@ -68,7 +68,7 @@ static int halve(struct tr_http_lane *lane, bool same_origin)
 			return -ENOMEM;
 		}
 	}
-	if (tr_request_split(lane->http->h, r, r->nrows / 2, &tail) < 0) {
+	if (tr_request_split(r, r->nrows / 2, &tail) < 0) {
 		if (!same_origin)
 			free(origin);
 		free(q);

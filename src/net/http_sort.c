@@ -219,7 +219,7 @@ static int take_apart(struct sort *s, struct tr_request *r)
 	if (rc == 0 && s->nkinds == 1)
 		out[0] = r;
 	else if (rc == 0)
-		rc = tr_request_partition(s->t->h, r, s->part, s->nkinds, out);
+		rc = tr_request_partition(r, s->part, s->nkinds, out);
 	for (uint32_t i = 0; rc == 0 && i < s->nkinds; i++) {
 		out[i]->user = pieces[i];
 		pieces[i] = NULL;

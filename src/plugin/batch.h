@@ -156,13 +156,9 @@ struct tr_col *tr_batch_own_message(struct tr_batch *b);
 /* n bytes that live as long as the batch and its clones. */
 char *tr_batch_alloc(struct tr_batch *b, size_t n);
 
-/* enum tr_outcome: what became of a row. There is no "retry": a sink keeps what it must send again. */
-enum tr_outcome { TR_DELIVERED, TR_REJECTED, TR_DROPPED, TR_FILTERED };
-
 struct tr_host;
-/* Takes rows out of the view and accounts for them: keep[k] says of the view's k-th event whether it
- * stays. reason: one of OPTIONS.md's closed list ("filtered", "mismatch", "template", …). */
-int tr_batch_keep(struct tr_host *h, struct tr_batch *b, const bool *keep, enum tr_outcome outcome,
-		  const char *reason);
+/* Takes rows out of the view and accounts for them as discarded: keep[k] says of the view's k-th event
+ * whether it stays. reason: one of OPTIONS.md's closed list ("filtered", "mismatch", "template", …). */
+int tr_batch_keep(struct tr_host *h, struct tr_batch *b, const bool *keep, const char *reason);
 
 #endif

@@ -269,6 +269,9 @@ struct tr_transform_ops {
 
 /* ---- sinks ---- */
 
+/* What became of a request. There is no "retry": a sink keeps what it must send again. */
+enum tr_outcome { TR_DELIVERED, TR_REJECTED };
+
 /* What a sink is given to send: rows of one or more views, in order. Owned by the sink from send() until
  * it is done with. The views it pins stay charged to the sink's buffer. */
 struct tr_span {
@@ -285,11 +288,11 @@ struct tr_request {
 };
 
 /* Cuts r after its first n rows (0 < n < nrows); the rest is *tail. 0 or -ENOMEM with r unchanged. */
-int tr_request_split(struct tr_host *h, struct tr_request *r, uint32_t n, struct tr_request **tail);
+int tr_request_split(struct tr_request *r, uint32_t n, struct tr_request **tail);
 /* Sorts r's rows into parts: part[i] < nparts for the i-th row. out[0..nparts) get requests (NULL for an
  * empty part), r is gone. 0, or -ENOMEM with r unchanged. */
-int tr_request_partition(struct tr_host *h, struct tr_request *r, const uint32_t *part,
-			 uint32_t nparts, struct tr_request **out);
+int tr_request_partition(struct tr_request *r, const uint32_t *part, uint32_t nparts,
+			 struct tr_request **out);
 /* Every row is accounted for, and the request is gone. wire_bytes: sent for it (TR_DELIVERED). Any
  * thread. reason: NULL for TR_DELIVERED. */
 void tr_request_done(struct tr_request **r, enum tr_outcome outcome, const char *reason,

@@ -210,10 +210,8 @@ void tr_host_charge(struct tr_host *h, ptrdiff_t bytes)
 
 /* ---- transforms ---- */
 
-int tr_batch_keep(struct tr_host *h, struct tr_batch *b, const bool *keep, enum tr_outcome outcome,
-		  const char *reason)
+int tr_batch_keep(struct tr_host *h, struct tr_batch *b, const bool *keep, const char *reason)
 {
-	(void)outcome;
 	int gone = tr_batch_select(b, keep);
 	if (gone > 0)
 		tr_count_discarded(&h->counters, tr_reason_of(reason), (uint64_t)gone);

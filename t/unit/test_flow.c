@@ -262,12 +262,12 @@ static void test_requests_are_cut_and_sorted(void **state)
 	assert_int_equal(nsent, 2); /* 100 and 40 */
 	assert_int_equal(sent[0]->nrows, 100);
 	struct tr_request *tail, *parts[3];
-	assert_int_equal(tr_request_split(NULL, sent[0], 30, &tail), 0);
+	assert_int_equal(tr_request_split(sent[0], 30, &tail), 0);
 	assert_int_equal(tail->nrows, 70);
 	uint32_t part[70];
 	for (int i = 0; i < 70; i++)
 		part[i] = i % 2 ? 2 : 0;
-	assert_int_equal(tr_request_partition(NULL, tail, part, 3, parts), 0);
+	assert_int_equal(tr_request_partition(tail, part, 3, parts), 0);
 	assert_null(parts[1]);
 	assert_int_equal(parts[0]->nrows + parts[2]->nrows, 70);
 	assert_true(tr_str_is(tr_message(parts[2]->spans[0].batch,
