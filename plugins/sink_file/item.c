@@ -143,7 +143,7 @@ static enum fate fate_of(const struct item *it, uint32_t chunk)
 					 : FATE_GOOD;
 }
 
-int item_settle(struct item **itp, struct tr_host *h)
+int item_settle(struct item **itp)
 {
 	struct item *it = *itp;
 	struct tr_request *by_fate[FATES] = { it->r };

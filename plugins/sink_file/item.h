@@ -44,6 +44,6 @@ void item_free(struct item **it); /* not its request */
 int item_encode(struct item *it, struct item_encoder *en);
 void item_forget_text(struct item *it);
 /* Accounts for every row by its chunk's fate. -ENOMEM: nothing happened. Frees the item. */
-int item_settle(struct item **it, struct tr_host *h);
+int item_settle(struct item **it);
 
 #endif

@@ -340,7 +340,7 @@ static bool settle_durable(struct sink *s)
 {
 	while (s->durable.first) {
 		struct item *it = s->durable.first, *next = it->next;
-		if (item_settle(&it, s->host) < 0)
+		if (item_settle(&it) < 0)
 			return false;
 		s->durable.first = next;
 		s->durable.n--;
