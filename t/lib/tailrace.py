@@ -190,6 +190,7 @@ class Agent:
         with open(self.stderr_path, "ab") as err, open(self.stdout_path, "ab") as out:
             self.stderr_from = err.tell()
             self.stdout_from = out.tell()
+            self.stderr_to = None
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                             env={**os.environ, **env})
         self.pid = self.process.pid
@@ -197,9 +198,15 @@ class Agent:
     # ---- what it says
 
     def stderr(self):
-        with open(self.stderr_path, errors="replace") as f:
+        """What this agent said, without those that ran in the same directory before and after it."""
+        with open(self.stderr_path, "rb") as f:
             f.seek(self.stderr_from)
-            return f.read()
+            end = self.stderr_to or os.path.getsize(self.stderr_path)
+            return f.read(end - self.stderr_from).decode("utf-8", "replace")
+
+    def _ended(self):
+        self.code = self.process.returncode
+        self.stderr_to = os.path.getsize(self.stderr_path)
 
     def stdout(self):
         with open(self.stdout_path, "rb") as f:
@@ -333,28 +340,29 @@ class Agent:
     def wait(self, deadline=15.0):
         """Its exit code once it has ended."""
         try:
-            self.code = self.process.wait(deadline * tap.SCALE)
+            self.process.wait(deadline * tap.SCALE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             raise tap.Failure(f"the agent didn't end within {deadline:g} s") from None
+        finally:
+            self._ended()
         return self.code
 
     def kill9(self):
         self.process.kill()
         self.process.wait()
-        self.code = -signal.SIGKILL
+        self._ended()
 
     def _end(self):
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.kill9()
         report = self.stderr()
         if not self.allow_report and SANITIZER_REPORT.search(report):
             tap.fail("a sanitizer reported")
         if tap.failed():
             tap.diag(f"--- {self.dir}, exit code {self.process.returncode}, standard error:")
-            tap.diag(report[-8000:])
+            tap.diag(report[-4000:])
 
     def __enter__(self):
         return self
