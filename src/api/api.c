@@ -187,7 +187,7 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **context,
 	}
 }
 
-static void on_log(void *cls, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void on_log(void *cls, const char *fmt, va_list ap)
 {
 	(void)cls;
 	if (!tr_log_enabled(TR_LOG_DEBUG))
