@@ -174,7 +174,7 @@ def killed_at_each_point_of_a_save():
         tap.is_(agent.stop(), 0, "exit code")
         for nth in (1, 2, 3):
             write(500)
-            agent = Agent(config, dir=dir, point=f"{point}:{nth}:kill")
+            agent = Agent(config, dir=dir, point=f"{point}:{nth}:kill", wait=False)
             for _ in range(100):
                 if agent.process.poll() is not None:
                     break
