@@ -379,6 +379,12 @@ static bool is_at_rest(const struct source *s)
 	       !s->queue_first[QUEUE_BASE];
 }
 
+static bool file_ready(void *self)
+{
+	const struct source *s = self;
+	return s->walked && !s->judging && !s->due_first;
+}
+
 static enum tr_run file_run(void *self, struct tr_writer *w)
 {
 	struct source *s = self;
@@ -569,6 +575,7 @@ const struct tr_plugin tailrace_plugin = {
 	.close = file_close,
 	.source = { .run = file_run,
 		    .tend = file_tend,
+		    .ready = file_ready,
 		    .stop = file_stop,
 		    .save = file_save,
 		    .state_version = STATE_VERSION },

@@ -247,6 +247,9 @@ struct tr_source_ops {
 	/* Each time that it is woken, before run() and also while there is no room for events: what must go on
 	 * then (a file that is rotated away while a sink is stuck must be opened in time). May be NULL. */
 	void (*tend)(void *self);
+	/* Whether it has looked at what there was when it started: /readyz waits for that. Asked after tend()
+	 * until it says so. NULL: yes. */
+	bool (*ready)(void *self);
 	/* Drain: no more events will be asked for. What is unread stays for the next start. */
 	void (*stop)(void *self);
 	/* Appends the state as of the acknowledged prefixes. Any one thread at a time, also at the same time

@@ -38,6 +38,8 @@ static void run_source(struct tr_task *t, unsigned worker)
 		return;
 	if (ops->tend && !atomic_load(&g->draining))
 		ops->tend(h->self);
+	if (!atomic_load(&h->ready) && (!ops->ready || ops->ready(h->self)))
+		atomic_store(&h->ready, true);
 	if (h->writer.stuck && !tr_writer_flush(&h->writer)) {
 		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
 		return;
@@ -523,6 +525,18 @@ bool tr_graph_drained(struct tr_graph *g)
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
 		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink))
+			return false;
+	}
+	return true;
+}
+
+bool tr_graph_ready(struct tr_graph *g)
+{
+	if (!atomic_load(&g->started) || atomic_load(&g->draining))
+		return false;
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		if (h->comp->kind == TR_SOURCE && h->opened && !atomic_load(&h->ready))
 			return false;
 	}
 	return true;

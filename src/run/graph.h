@@ -57,6 +57,7 @@ struct tr_host {
 	struct tr_port port;
 	struct tr_saver saver;
 	_Atomic bool stopped; /* by the drain, or ended */
+	_Atomic bool ready;
 	/* a sink's */
 	struct tr_sink sink;
 	_Atomic int32_t down;
@@ -106,6 +107,7 @@ void tr_graph_give_up(struct tr_graph *g);  /* the deadline has come */
 bool tr_graph_all_ended(struct tr_graph *g); /* every source said TR_EOF */
 bool tr_graph_drained(struct tr_graph *g);  /* nothing is anywhere any more */
 bool tr_graph_healthy(struct tr_graph *g);
+bool tr_graph_ready(struct tr_graph *g); /* everything has started, and doesn't drain */
 /* Stops the workers, saves the states, closes everything. Returns the number of events that are lost with
  * it: still inside, from sources that can't be read again. */
 uint64_t tr_graph_close(struct tr_graph *g);

@@ -26,8 +26,7 @@ static bool healthy(void *ctx)
 
 static bool ready(void *ctx)
 {
-	struct tr_graph *g = ctx;
-	return atomic_load(&g->started) && !atomic_load(&g->draining);
+	return tr_graph_ready(ctx);
 }
 
 int tr_api_open(struct tr_graph *g, const char *listen, struct tr_api_server **out, struct tr_err *e)
