@@ -385,7 +385,8 @@ static void judge_newcomer(const struct log_state *ls, struct cand *c)
 
 int judge(struct judgement *j)
 {
-	qsort(j->cands, j->ncands, sizeof *j->cands, by_age);
+	if (j->ncands)
+		qsort(j->cands, j->ncands, sizeof *j->cands, by_age);
 	for (size_t i = 0; i < j->ncands; i++)
 		j->cands[i].is = CAND_IGNORED;
 	for (size_t i = 0; i < j->nknown; i++) {

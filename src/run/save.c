@@ -40,6 +40,7 @@ static void save_done(void *arg)
 	pthread_mutex_lock(&h->lock);
 	s->saving = false;
 	pthread_mutex_unlock(&h->lock);
+	atomic_fetch_sub(&h->calls, 1);
 	if (s->rc < 0) {
 		atomic_store(&s->dirty, true);
 	} else {
@@ -67,6 +68,7 @@ static void run_saver(struct tr_task *t, unsigned worker)
 		return; /* the one under way looks again when it ends */
 	atomic_store(&s->dirty, false);
 	s->covers = atomic_load(&s->wanted);
+	atomic_fetch_add(&h->calls, 1); /* the end waits for it */
 	if (tr_loop_io(&h->graph->loop, save_fn, save_done, h) < 0) {
 		s->rc = -ENOMEM;
 		save_done(h);
@@ -91,6 +93,8 @@ int tr_saver_open(struct tr_host *h, struct tr_err *e)
 void tr_saver_final(struct tr_host *h)
 {
 	struct tr_saver *s = &h->saver;
+	if (s->saving) /* hangs on the disk; a second writer would spoil what it writes */
+		return;
 	if (atomic_exchange(&s->dirty, false) || atomic_load(&s->wanted) > atomic_load(&s->saved))
 		save_now(h);
 }
