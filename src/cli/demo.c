@@ -106,6 +106,7 @@ struct demo {
 	char *paths[PATHS];
 	int signals; /* signalfd: SIGINT, SIGTERM, SIGHUP */
 	unsigned interrupts;
+	int64_t signal_ns; /* of the last */
 	struct demo_agent agent;
 	struct demo_log log;
 	struct demo_screen screen;
@@ -204,6 +205,16 @@ static void read_console(struct demo *d)
 	}
 }
 
+/* Whoever signals a process and its group sends two at once, and means one. */
+static void take_signal(struct demo *d)
+{
+	int64_t now_ns = tr_mono_ns();
+
+	if (!d->interrupts || now_ns - d->signal_ns > TR_SEC / 2)
+		d->interrupts++;
+	d->signal_ns = now_ns;
+}
+
 /* Reads the console until then, or until a signal. False once the agent has ended. */
 static bool wait_until(struct demo *d, int64_t then_ns)
 {
@@ -222,7 +233,7 @@ static bool wait_until(struct demo *d, int64_t then_ns)
 		if (fds[0].revents)
 			read_console(d);
 		if (fds[1].revents && read(d->signals, &info, sizeof(info)) == sizeof(info))
-			d->interrupts++;
+			take_signal(d);
 	}
 	return d->agent.out >= 0;
 }
@@ -256,6 +267,8 @@ static int wait_ready(struct demo *d, struct tr_err *e)
 	while ((rc = demo_agent_get(&d->agent, "/readyz", &body)) < 0) {
 		if (!wait_until(d, tr_mono_ns() + TICK_NS))
 			rc = ended_early(e);
+		else if (d->interrupts > 1)
+			rc = tr_err_set(e, -EINTR, "interrupted");
 		else if (tr_mono_ns() >= deadline_ns)
 			rc = tr_err_set(e, -ETIMEDOUT, "the agent doesn't get ready");
 		else
@@ -390,8 +403,9 @@ static void introduce(const struct demo *d, const char *config)
 	demo_screen_say(
 		&d->screen,
 		"For %s, or until Ctrl-C: what this machine has to say, and a web server. Both "
-		"sinks get every line; here are a few.\n",
+		"sinks get every line; here are a few.",
 		tr_sb_cstr(&span));
+	puts("");
 	tr_sb_free(&span);
 }
 
