@@ -431,6 +431,7 @@ static void probe_done(void *arg)
 	struct probe_job *job = arg;
 	struct source *s = job->source;
 	s->judging = false;
+	s->judged = true;
 	for (size_t i = 0; i < job->n; i++)
 		verdict_apply(s, &job->v[i]);
 	for (size_t i = 0; i < job->n; i++)

@@ -382,7 +382,7 @@ static bool is_at_rest(const struct source *s)
 static bool file_ready(void *self)
 {
 	const struct source *s = self;
-	return s->walked && !s->judging && !s->due_first;
+	return s->walked && !s->judging && (s->judged || !s->due_first);
 }
 
 static enum tr_run file_run(void *self, struct tr_writer *w)

@@ -195,6 +195,7 @@ struct source {
 	bool watch_said; /* that inotify can't */
 
 	bool walking, judging, opening, polling; /* a slow call is out */
+	bool judged; /* at least once: what is held back may wait on */
 	bool walk_again, walked;                 /* a walk is wanted; one has ended */
 	bool first_start;                        /* there was no state */
 	bool stopped;
