@@ -222,10 +222,12 @@ static int load_gen(struct source *s, struct log *l, const struct state_gen *sg)
 
 static int load_state(struct source *s, tr_str state, struct tr_err *e)
 {
+	s->first_start = state.n == 0;
+	if (s->first_start)
+		return 0;
 	struct tr_rd r = { .p = state.p, .end = state.p + state.n };
 	struct log *l = NULL;
-	s->first_start = state.n == 0;
-	while (state.n) {
+	for (;;) {
 		tr_str path;
 		struct state_gen sg;
 		switch (state_read(&r, &path, &sg)) {
@@ -250,7 +252,6 @@ static int load_state(struct source *s, tr_str state, struct tr_err *e)
 			return tr_err_set(e, -EINVAL, "the saved state is damaged");
 		}
 	}
-	return 0;
 }
 
 /* Families whose logs are still configured are judged at once; what isn't configured any more is
