@@ -54,7 +54,7 @@ def all_sent(a, n):
 
 
 def message(letter):
-    return (letter.get("event") or letter)["message"]
+    return letter["event"]["message"]
 
 
 @tap.test
