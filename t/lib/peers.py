@@ -413,10 +413,10 @@ def decode_push(body, tenant=""):
                     line = value
                 elif n == 3:
                     pair = dict(protobuf(value))
-                    metadata.append((pair.get(1, b"").decode(), pair.get(2, b"").decode()))
+                    metadata.append((pair.get(1, b"").decode(errors="surrogateescape"),
+                                     pair.get(2, b"").decode(errors="surrogateescape")))
             if seconds >= 1 << 63:
                 seconds -= 1 << 64
-            line.decode()  # Loki refuses a push whose strings aren't UTF-8
             entries.append(Entry(labels, seconds * 10**9 + nanos, line, tuple(metadata), tenant))
     return entries
 
