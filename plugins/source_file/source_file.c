@@ -222,7 +222,7 @@ static int load_gen(struct source *s, struct log *l, const struct state_gen *sg)
 
 static int load_state(struct source *s, tr_str state, struct tr_err *e)
 {
-	struct tr_rd r = { .p = state.p, .end = state.p + state.n };
+	struct tr_rd r = { .p = state.p, .end = state.n ? state.p + state.n : state.p };
 	struct log *l = NULL;
 	s->first_start = state.n == 0;
 	while (state.n) {

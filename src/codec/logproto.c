@@ -253,7 +253,7 @@ int tr_logproto_stream(struct tr_logproto *lp, const tr_str *values, uint32_t *s
 	tr_str *known = lp->values.p;
 	if (lp->keys.n) {
 		const struct key *last = &keys[lp->last_key];
-		if (values_equal(known + last->values, values, n)) {
+		if (n == 0 || values_equal(known + last->values, values, n)) {
 			*stream = last->stream;
 			return 0;
 		}
