@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void tr_io_point(const char *name)
+/* weak: clang would otherwise bind the calls of this file to this very function */
+__attribute__((weak)) void tr_io_point(const char *name)
 {
 	(void)name;
 	/* keeps the call where it is, for whoever takes the symbol over */
