@@ -4,112 +4,9 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#define STAGE_BATCHES 4 /* a worker does so many of one chain before it looks at others */
-
-/* ---- what the tasks do ---- */
-
-static void source_ended(void *arg)
-{
-	struct tr_graph *g = arg;
-	if (g->on_end)
-		g->on_end(g->on_end_ctx);
-}
-
-static void end_source(struct tr_host *h)
-{
-	h->comp->plugin->source.stop(h->self);
-	atomic_store(&h->stopped, true);
-	while (tr_loop_post(&h->graph->loop, source_ended, h->graph) < 0)
-		sched_yield(); /* sixteen bytes: somebody gives them back */
-}
-
-static void run_source(struct tr_task *t, unsigned worker)
-{
-	struct tr_host *h = (struct tr_host *)((char *)t - offsetof(struct tr_host, own_task));
-	struct tr_graph *g = h->graph;
-	const struct tr_source_ops *ops = &h->comp->plugin->source;
-	tr_host_run_done(h);
-	if (atomic_load(&h->stopped))
-		return;
-	if (ops->tend && !atomic_load(&g->draining))
-		ops->tend(h->self);
-	if (!atomic_load(&h->ready) && (!ops->ready || ops->ready(h->self)))
-		atomic_store(&h->ready, true);
-	if (h->writer.stuck && !tr_writer_flush(&h->writer)) {
-		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
-		return;
-	}
-	if (atomic_load(&g->draining)) {
-		ops->stop(h->self);
-		atomic_store(&h->stopped, true);
-		return;
-	}
-	if (!tr_port_has_room(&h->port))
-		return;
-	uint64_t before = atomic_load_explicit(&h->counters.created, memory_order_relaxed);
-	enum tr_run r = ops->run(h->self, &h->writer);
-	bool flushed = tr_writer_flush(&h->writer);
-	if (atomic_load_explicit(&h->counters.created, memory_order_relaxed) != before)
-		tr_count(&g->pool.workers[worker].batches, 1);
-	if (!flushed || h->writer.short_of_memory) {
-		h->writer.short_of_memory = false;
-		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
-	}
-	if (r == TR_EOF && flushed)
-		end_source(h);
-	else if (r == TR_AGAIN)
-		tr_host_wake(h);
-}
-
-static void another_worker(void *ctx)
-{
-	tr_task_wake(ctx);
-}
-
-static void run_chain(struct tr_task *t, unsigned worker)
-{
-	struct tr_chain *c = (struct tr_chain *)((char *)t - offsetof(struct tr_chain, task));
-	for (size_t i = 0; i < c->n; i++)
-		tr_host_run_done(c->hosts[i]);
-	for (int i = 0; i < STAGE_BATCHES; i++) {
-		switch (tr_stage_run(&c->stage, worker, another_worker, t)) {
-		case TR_STAGE_IDLE:
-			return;
-		case TR_STAGE_LATER:
-			tr_loop_wake_at(&c->graph->loop, t, tr_mono_ns() + 50 * TR_MS);
-			return;
-		case TR_STAGE_MORE:
-			tr_count(&c->graph->pool.workers[worker].batches, 1);
-		}
-	}
-	tr_task_wake(t);
-}
-
-static void run_sink(struct tr_task *t, unsigned worker)
-{
-	struct tr_host *h = (struct tr_host *)((char *)t - offsetof(struct tr_host, own_task));
-	struct tr_graph *g = h->graph;
-	const struct tr_sink_ops *ops = &h->comp->plugin->sink;
-	int64_t wake_at = TR_NEVER;
-	tr_host_run_done(h);
-	if (ops->tick)
-		ops->tick(h->self);
-	if (h->sink.dead_letter)
-		tr_host_wake_at(h, tr_dead_letter_tick(h->sink.dead_letter));
-	if (!atomic_load(&g->live))
-		return;
-	uint64_t before = atomic_load_explicit(&h->counters.sent, memory_order_relaxed);
-	if (tr_sink_run(&h->sink, atomic_load(&g->flushing), &wake_at))
-		tr_host_wake(h);
-	tr_host_wake_at(h, wake_at);
-	if (atomic_load_explicit(&h->counters.sent, memory_order_relaxed) != before)
-		tr_count(&g->pool.workers[worker].batches, 1);
-}
 
 /* ---- wiring ---- */
 
@@ -230,7 +127,7 @@ static int make_chains(struct tr_graph *g)
 			c = &g->chains[g->nchains++];
 			c->graph = g;
 			c->stateless = is_stateless(h->comp);
-			tr_task_init(&c->task, &g->pool, run_chain, c->stateless ? g->pool.n : 1);
+			tr_task_init(&c->task, &g->pool, tr_run_chain, c->stateless ? g->pool.n : 1);
 			c->hosts = calloc(g->nhosts, sizeof(struct tr_host *));
 			if (!c->hosts)
 				return -ENOMEM;
@@ -451,7 +348,7 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 		h->comp = c;
 		h->task = &h->own_task;
 		pthread_mutex_init(&h->lock, NULL);
-		tr_task_init(&h->own_task, &g->pool, c->kind == TR_SOURCE ? run_source : run_sink, 1);
+		tr_task_init(&h->own_task, &g->pool, c->kind == TR_SOURCE ? tr_run_source : tr_run_sink, 1);
 		if (c->reachable && c->kind != TR_TRANSFORM && tr_loop_add(&g->loop, &h->own_task) < 0)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 	}

@@ -115,6 +115,10 @@ uint64_t tr_graph_close(struct tr_graph *g);
 /* /metrics, in Prometheus' text format. Any thread. */
 void tr_graph_metrics(struct tr_graph *g, struct tr_sb *out);
 
+/* run/tasks.c: the components' turns. */
+void tr_run_source(struct tr_task *t, unsigned worker);
+void tr_run_chain(struct tr_task *t, unsigned worker);
+void tr_run_sink(struct tr_task *t, unsigned worker);
 /* run/host.c */
 void tr_host_run_done(struct tr_host *h);
 bool tr_host_is_sink(const struct tr_host *h);

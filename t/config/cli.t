@@ -111,7 +111,7 @@ def f1_what_can_t_be_read_is_named():
 
 
 @tap.test
-def f2_check_writes_nothing():
+def F2_check_writes_nothing():
     d = tempdir()
     path = write(d, "a.yaml", f"data_dir: {d}/data\n" + GOOD)
     before = sorted(os.listdir(d))

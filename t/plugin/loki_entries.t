@@ -60,6 +60,13 @@ def run(lines, sink="", **kw):
 
 
 @tap.test
+def L9_long_unicode_lines_are_intact():
+    lines = [("😀é漢" * n)[:n].encode() for n in (24 * 1024, 36 * 1024, 60 * 1024)]
+    entries = run(lines)
+    tap.ok([e.line for e in entries] == lines, "every byte of lines of 63 to 160 KB")
+
+
+@tap.test
 def the_line_is_the_message_and_what_it_lacks_is_metadata():
     (e,) = run([b"bob 200 0.5 x"])
     tap.is_(e.line, b"bob 200 0.5 x", "line")
