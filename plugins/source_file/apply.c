@@ -181,10 +181,12 @@ static bool take_up(struct source *s, struct verdict *v, const struct cand *c)
 		gen_drop(s, g);
 		return false;
 	}
+	pthread_mutex_lock(&s->lock);
 	g->start = start;
 	g->size = c->st.size;
 	g->mtime_ns = c->st.mtime_ns;
 	g->stored = g->format = c->looked ? c->format : FORMAT_UNKNOWN;
+	pthread_mutex_unlock(&s->lock);
 	g->live = c->is != CAND_RECOVERED;
 	g->left_ns = g->live ? 0 : tr_mono_ns();
 	g->grew_ns = tr_mono_ns();

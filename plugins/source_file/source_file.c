@@ -164,7 +164,8 @@ static void save_log(struct tr_sb *out, const struct log *l)
 	for (const struct gen *g = l->first; g; g = g->newer) {
 		struct state_gen sg = {
 			.id = g->id, .mtime_ns = g->mtime_ns, .format = (uint8_t)g->stored,
-			.flags = (uint8_t)((g->finished ? STATE_FINISHED : 0) |
+			/* not before all of it is acknowledged */
+			.flags = (uint8_t)((g->finished && g->acked.at == g->end ? STATE_FINISHED : 0) |
 					   (g->whole ? STATE_WHOLE : 0) |
 					   (g->start == START_AT_END ? STATE_AT_END : 0) |
 					   (g->start == START_AT_SIZE ? STATE_AT_SIZE : 0)),
@@ -172,9 +173,6 @@ static void save_log(struct tr_sb *out, const struct log *l)
 			.gone_ns = g->gone_ns,
 			.path = tr_str_c(g->path && strcmp(g->path, l->path) != 0 ? g->path : ""),
 		};
-		/* an unfinished one that was all read isn't finished until all is acknowledged */
-		if (g->acked.at != g->read.at)
-			sg.flags &= (uint8_t)~STATE_FINISHED;
 		state_write_gen(out, &sg);
 	}
 }
@@ -207,6 +205,7 @@ static int load_gen(struct source *s, struct log *l, const struct state_gen *sg)
 					       : START_READ;
 	g->head = sg->head;
 	g->read = g->acked = sg->mark;
+	g->end = sg->mark.at;
 	g->base = sg->base;
 	/* one that was only just found may not have got its base yet */
 	g->based = sg->mark.at > 0 || sg->base > 0 || !g->older;

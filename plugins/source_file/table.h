@@ -77,7 +77,8 @@ struct gen {
 	uint64_t size;    /* of its file when last looked at */
 	int64_t mtime_ns; /* likewise */
 	int64_t gone_ns;  /* wall clock: no file has held it since; 0: one does */
-	bool finished;    /* read to its end, and rotated long enough ago */
+	bool finished;    /* read to its end, and rotated long enough ago: */
+	uint64_t end;     /* this one */
 	bool whole;       /* taken as read without reading */
 	/* reading */
 	struct mark read;

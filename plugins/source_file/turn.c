@@ -130,6 +130,7 @@ void gen_finish(struct source *s, struct gen *g)
 	gen_queue(s, g, QUEUE_NONE);
 	pthread_mutex_lock(&s->lock);
 	g->finished = true;
+	g->end = g->read.at;
 	pthread_mutex_unlock(&s->lock);
 	g->flush = g->flush_lines = g->check = false;
 	tr_host_dirty(s->host);

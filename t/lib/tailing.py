@@ -51,7 +51,11 @@ class Scene:
                   "".join(f"    {line}\n" for line in tailrace.yaml(self.opts).splitlines()) +
                   "sinks:\n  out:\n    type: console\n    inputs: [f]\n"
                   f"    encoding: {self.encoding}\n" + self.more_sinks)
+        first = not self.agent
         self.agent = tailrace.Agent(config, dir=self.dir, **kw)
+        if first and self.written and kw.get("wait", True):
+            # a first start reaches back to nothing that is rotated before it has looked
+            self.agent.wait_metric("tailrace_files_open", lambda n: n > 0)
         return self.agent
 
     def stop(self):

@@ -81,7 +81,7 @@ def play(seed, names, include, kills, copies):
     did = []
     try:
         s.start()
-        s.agent.wait_metric("tailrace_files_open", len(writers))  # a first start reaches back to nothing
+        s.agent.wait_metric("tailrace_files_open", len(writers))
         steps(s, writers, rng, kills, copies, did)
         s.wait_all(30)
         sent = logs.counts(*s.written)
