@@ -164,8 +164,10 @@ class Loki(Server):
         todo = [(start_ns, end_ns)]
         while todo:
             start, end = todo.pop()
-            answer = json.loads(self.get("/loki/api/v1/query_range", tenant=tenant, query=selector,
-                                         start=start, end=end, limit=limit, direction="forward"))
+            raw = self.get("/loki/api/v1/query_range", tenant=tenant, query=selector,
+                           start=start, end=end, limit=limit, direction="forward")
+            # Bytes of a line that are no UTF-8 come back as they are.
+            answer = json.loads(raw.decode(errors="replace"))
             rows = [(stream["stream"], int(value[0]), value[1])
                     for stream in answer["data"]["result"] for value in stream["values"]]
             if len(rows) >= limit and end - start > 1:

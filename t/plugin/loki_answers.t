@@ -300,10 +300,13 @@ def what_hangs_at_the_end_is_sent_again_at_the_next_start():
 @tap.test
 def S13_a_slow_server_is_only_slow():
     dir = tempdir()
-    peer = FakeLoki(script=lambda r: Answer(delay=0.2) if r.number < 10 else None)
-    log = write(dir, 2000, pad=100)
+    peer = FakeLoki(default=Answer(204, delay=0.1))
+    log = write(dir, 3000, pad=1000)
     with agent(peer, dir) as a:
-        all_sent(a, 2000)
+        peer.wait_requests(10)
+        tap.ok(a.metrics().get("tailrace_file_lag_bytes", component_id="in") > 0 or
+               a.metrics().component("loki", "pending") > 0, "it is behind")
+        all_sent(a, 3000)
         strict(peer.lines(), counts(log))
         tap.is_(peer.most_busy, 1, "one request at a time")
         tap.is_(a.stop(), 0, "exit code")
