@@ -453,7 +453,7 @@ static int demo(int64_t for_ns, bool keep)
 	tr_sb_free(&d.metrics);
 	if (d.signals >= 0)
 		close(d.signals);
-	demo_dir_free(&d.dir.path);
+	demo_dir_free(&d.dir);
 	return status;
 }
 
