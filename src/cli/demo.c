@@ -6,13 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,75 +33,8 @@ static const struct tr_cli_opt opts[] = {
 	{ NULL, 0, false },
 };
 
-enum path {
-	CONFIG,
-	WEB_DIR,
-	ACCESS_LOG,
-	WEB_OUT,
-	MACHINE_OUT,
-	MACHINE_OLD,
-	SOCKET,
-	AGENT_LOG,
-	PATHS
-};
-
-static const char *const names[PATHS] = {
-	[CONFIG] = "tailrace.yaml",
-	[WEB_DIR] = "web",
-	[ACCESS_LOG] = "web/access.log",
-	[WEB_OUT] = "out/web.json",
-	[MACHINE_OUT] = "out/machine.json",
-	[MACHINE_OLD] = "out/machine.json.1",
-	[SOCKET] = "api.sock",
-	[AGENT_LOG] = "agent.log",
-};
-
-/* DIR stands for the demo's directory. */
-static const char config_text[] =
-	"data_dir: DIR/data\n"
-	"api: {listen: \"unix://DIR/api.sock\"}\n"
-	"sources:\n"
-	"  machine:                   # this machine's own logs, as far as they can be read\n"
-	"    type: file\n"
-	"    include: [\"/var/log/**/*.log\"]\n"
-	"  web:                       # a web server's log, which the demo writes\n"
-	"    type: file\n"
-	"    include: [DIR/web/access.log]\n"
-	"transforms:\n"
-	"  name:                      # dpkg.log gets the label job=dpkg\n"
-	"    type: labels\n"
-	"    inputs: [machine]\n"
-	"    from_filename: '(?<job>[^/]+)\\.log$'\n"
-	"  parse:\n"
-	"    type: regex\n"
-	"    inputs: [web]\n"
-	"    pattern: '^(?<remote>\\S+) \\S+ (?<user>\\S+) \\[(?<time>[^\\]]+)\\] \"(?<method>\\S+) "
-	"(?<path>\\S+) [^\"]*\" (?<status>\\d{3}) (?<bytes>\\d+)'\n"
-	"    types: {status: int, bytes: int}\n"
-	"    timestamp: {field: time, format: \"%d/%b/%Y:%H:%M:%S %z\"}\n"
-	"  label:\n"
-	"    type: labels\n"
-	"    inputs: [parse]\n"
-	"    set: {job: shop}\n"
-	"    from: {method: method, status: status}\n"
-	"sinks:\n"
-	"  screen:                    # the demo shows a few lines of it\n"
-	"    type: console\n"
-	"    inputs: [name, label]\n"
-	"  web_out:\n"
-	"    type: file\n"
-	"    inputs: [label]\n"
-	"    path: DIR/out/web.json\n"
-	"  machine_out:               # at most twice 32 MiB, however much there is\n"
-	"    type: file\n"
-	"    inputs: [name]\n"
-	"    path: DIR/out/machine.json\n"
-	"    max_size: 32MiB\n"
-	"    keep: 1\n";
-
 struct demo {
-	char *dir;
-	char *paths[PATHS];
+	struct demo_dir dir;
 	int signals; /* signalfd: SIGINT, SIGTERM, SIGHUP */
 	unsigned interrupts;
 	int64_t signal_ns; /* of the last */
@@ -113,76 +44,6 @@ struct demo {
 	struct tr_sb metrics; /* the last that were read */
 	int64_t for_ns, start_ns, took_ns;
 };
-
-/* ---- the directory ---- */
-
-/* What needs no quotes or escapes in the configuration, be it as YAML, as a glob or as a template.
- */
-static bool is_plain(const char *path)
-{
-	return path[strspn(path, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-				 "0123456789/._-+=@")] == '\0';
-}
-
-static char *join(const char *dir, const char *name)
-{
-	char *p = NULL;
-
-	return asprintf(&p, "%s/%s", dir, name) < 0 ? NULL : p;
-}
-
-static int make_dir(struct demo *d, struct tr_err *e)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	if (!tmp || tmp[0] != '/')
-		tmp = "/tmp";
-	if (!is_plain(tmp) || strlen(tmp) > 60)
-		return tr_err_set(
-			e, -EINVAL,
-			"TMPDIR: expected a path of at most 60 letters, digits and /._-+=@");
-	d->dir = join(tmp, "tailrace-demo-XXXXXX");
-	if (!d->dir)
-		return tr_err_set(e, -ENOMEM, "out of memory");
-	if (!mkdtemp(d->dir)) {
-		int rc = tr_err_sys(e, "making a directory in %s", tmp);
-
-		free(d->dir);
-		d->dir = NULL;
-		return rc;
-	}
-	for (int i = 0; i < PATHS; i++) {
-		d->paths[i] = join(d->dir, names[i]);
-		if (!d->paths[i])
-			return tr_err_set(e, -ENOMEM, "out of memory");
-	}
-	if (mkdir(d->paths[WEB_DIR], 0700) < 0)
-		return tr_err_sys(e, "making %s", d->paths[WEB_DIR]);
-	return 0;
-}
-
-static int make_config(const struct demo *d, struct tr_sb *out, struct tr_err *e)
-{
-	const char *p = config_text, *dir;
-
-	while ((dir = strstr(p, "DIR/")) != NULL) {
-		tr_sb_put(out, p, (size_t)(dir - p));
-		tr_sb_str(out, tr_str_c(d->dir));
-		p = dir + 3;
-	}
-	tr_sb_str(out, tr_str_c(p));
-	if (out->failed)
-		return tr_err_set(e, -ENOMEM, "out of memory");
-	return tr_io_replace(d->paths[CONFIG], NULL, tr_sb_view(out), 0600, e);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
 
 /* ---- waiting ---- */
 
@@ -398,7 +259,7 @@ static void introduce(const struct demo *d, const char *config)
 	struct tr_sb span = { 0 };
 
 	tr_duration_print(d->for_ns, &span);
-	demo_screen_say(&d->screen, "tailrace run -c %s", d->paths[CONFIG]);
+	demo_screen_say(&d->screen, "tailrace run -c %s", d->dir.paths[DEMO_CONFIG]);
 	printf("\n%s\n", config);
 	demo_screen_say(
 		&d->screen,
@@ -426,12 +287,12 @@ static const char *grouped(uint64_t v, char out[32])
 
 static int count_out(const struct demo *d, struct demo_tally *t, struct tr_err *e)
 {
-	int rc = demo_tally_add(t, d->paths[WEB_OUT], true, e);
+	int rc = demo_tally_add(t, d->dir.paths[DEMO_WEB_OUT], true, e);
 
 	if (rc == 0)
-		rc = demo_tally_add(t, d->paths[MACHINE_OUT], false, e);
+		rc = demo_tally_add(t, d->dir.paths[DEMO_MACHINE_OUT], false, e);
 	if (rc == 0)
-		rc = demo_tally_add(t, d->paths[MACHINE_OLD], false, e);
+		rc = demo_tally_add(t, d->dir.paths[DEMO_MACHINE_OLD], false, e);
 	if (rc == 0)
 		demo_tally_sum(t);
 	return rc;
@@ -498,7 +359,8 @@ static void print_agent_log(const struct demo *d)
 	struct tr_sb text = { 0 };
 	const char *p;
 
-	if (tr_io_read_file(d->paths[AGENT_LOG], (size_t)64 << 20, &text, NULL) < 0 || !text.n)
+	if (tr_io_read_file(d->dir.paths[DEMO_AGENT_LOG], (size_t)64 << 20, &text, NULL) < 0 ||
+	    !text.n)
 		return;
 	p = text.p + text.n - 1;
 	for (int lines = 0; p > text.p && (lines += p[-1] == '\n') < 20;)
@@ -527,19 +389,20 @@ static int take_signals(struct demo *d, struct tr_err *e)
 static int run(struct demo *d, struct tr_err *e)
 {
 	struct tr_sb config = { 0 };
-	int rc = make_dir(d, e);
+	int rc = demo_dir_make(&d->dir, e);
 
 	if (rc == 0)
 		rc = take_signals(d, e);
 	if (rc == 0)
-		rc = make_config(d, &config, e);
+		rc = demo_dir_config(&d->dir, &config, e);
 	if (rc == 0)
-		rc = demo_log_open(&d->log, d->paths[ACCESS_LOG], e);
+		rc = demo_log_open(&d->log, d->dir.paths[DEMO_ACCESS_LOG], e);
 	if (rc == 0) {
-		demo_screen_init(&d->screen, d->paths[ACCESS_LOG]);
+		demo_screen_init(&d->screen, d->dir.paths[DEMO_ACCESS_LOG]);
 		introduce(d, tr_sb_cstr(&config));
-		d->agent.socket = d->paths[SOCKET];
-		rc = demo_agent_start(&d->agent, d->paths[CONFIG], d->paths[AGENT_LOG], e);
+		d->agent.socket = d->dir.paths[DEMO_SOCKET];
+		rc = demo_agent_start(&d->agent, d->dir.paths[DEMO_CONFIG],
+				      d->dir.paths[DEMO_AGENT_LOG], e);
 	}
 	tr_sb_free(&config);
 	if (rc == 0)
@@ -569,19 +432,20 @@ static int demo(int64_t for_ns, bool keep)
 	if (rc < 0) {
 		fflush(stdout);
 		fprintf(stderr, "tailrace demo: %s\n", e.msg);
-		if (d.paths[AGENT_LOG])
+		if (d.dir.paths[DEMO_AGENT_LOG])
 			print_agent_log(&d);
-		if (d.dir)
-			fprintf(stderr, "Everything is still in %s\n", d.dir);
+		if (d.dir.path)
+			fprintf(stderr, "Everything is still in %s\n", d.dir.path);
 		status = TR_EXIT_FAILURE;
 	} else if (keep) {
-		printf("  kept     %s\n", d.dir);
+		printf("  kept     %s\n", d.dir.path);
 		status = tr_cli_flush("demo");
-	} else if (nftw(d.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) {
-		fprintf(stderr, "tailrace demo: removing %s: %s\n", d.dir, strerror(errno));
+	} else if (demo_dir_remove(&d.dir) < 0) {
+		fprintf(stderr, "tailrace demo: removing %s: %s\n", d.dir.path, strerror(errno));
 		status = TR_EXIT_FAILURE;
 	} else {
-		printf("  removed  %s, so nothing is left behind; --keep would keep it\n", d.dir);
+		printf("  removed  %s, so nothing is left behind; --keep would keep it\n",
+		       d.dir.path);
 		status = tr_cli_flush("demo");
 	}
 	demo_screen_free(&d.screen);
@@ -589,9 +453,7 @@ static int demo(int64_t for_ns, bool keep)
 	tr_sb_free(&d.metrics);
 	if (d.signals >= 0)
 		close(d.signals);
-	for (int i = 0; i < PATHS; i++)
-		free(d.paths[i]);
-	free(d.dir);
+	demo_dir_free(&d.dir);
 	return status;
 }
 

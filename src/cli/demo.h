@@ -12,6 +12,31 @@
 #include "base/err.h"
 #include "base/str.h"
 
+/* ---- demo_dir.c: the temporary directory ---- */
+
+enum demo_path {
+	DEMO_CONFIG,
+	DEMO_WEB_DIR,
+	DEMO_ACCESS_LOG,
+	DEMO_WEB_OUT,
+	DEMO_MACHINE_OUT,
+	DEMO_MACHINE_OLD,
+	DEMO_SOCKET,
+	DEMO_AGENT_LOG,
+	DEMO_PATHS
+};
+
+struct demo_dir {
+	char *path; /* NULL: not made */
+	char *paths[DEMO_PATHS];
+};
+
+int demo_dir_make(struct demo_dir *d, struct tr_err *e);
+/* Writes the configuration, and appends it to out. */
+int demo_dir_config(const struct demo_dir *d, struct tr_sb *out, struct tr_err *e);
+int demo_dir_remove(const struct demo_dir *d); /* with all that is in it; negative errno */
+void demo_dir_free(struct demo_dir *d);
+
 /* ---- demo_log.c: a web server and its logrotate ---- */
 
 struct demo_log {
