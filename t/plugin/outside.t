@@ -34,11 +34,13 @@ installed = None
 
 
 def install():
-    """What `make install` puts under a directory of ours: the path of tailrace.pc there."""
+    """What `make install` puts there for plugins, under a directory of ours: the path of tailrace.pc. Not
+    all of it: installing the libraries links them again in the build tree, under the other tests."""
     global installed
     if not installed:
         dest = tempdir_for_all()
-        run("make", "-s", "-C", TOP_BUILD, "install", f"DESTDIR={dest}")
+        run("make", "-s", "-C", TOP_BUILD, "install-trbaseHEADERS", "install-trpluginHEADERS",
+            "install-pkgconfigDATA", f"DESTDIR={dest}")
         found = glob.glob(f"{dest}/**/tailrace.pc", recursive=True)
         tap.need(len(found) == 1, f"tailrace.pc is installed: {found}")
         installed = dest, os.path.dirname(found[0])
