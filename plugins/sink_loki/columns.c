@@ -75,9 +75,11 @@ static int view_room(struct loki_view *v, size_t n, size_t nslots)
 	v->set = malloc(cap * sizeof(*v->set));
 	v->values = malloc(cap * sizeof(*v->values));
 	v->demoted = malloc(cap * sizeof(*v->demoted));
+	v->vary = malloc(cap * sizeof(*v->vary));
 	v->metas = malloc(cap * sizeof(*v->metas));
 	v->slots = malloc((nslots + 1) * sizeof(*v->slots));
-	if (!v->labels || !v->set || !v->values || !v->demoted || !v->metas || !v->slots) {
+	if (!v->labels || !v->set || !v->values || !v->demoted || !v->vary || !v->metas ||
+	    !v->slots) {
 		loki_view_clear(v);
 		return -ENOMEM;
 	}
@@ -91,6 +93,7 @@ void loki_view_clear(struct loki_view *v)
 	free(v->set);
 	free(v->values);
 	free(v->demoted);
+	free(v->vary);
 	free(v->metas);
 	free(v->slots);
 	tr_sb_free(&v->fixed);
@@ -100,7 +103,7 @@ void loki_view_clear(struct loki_view *v)
 size_t loki_view_memory(const struct loki_view *v)
 {
 	return v->cap * (sizeof(*v->labels) + sizeof(*v->set) + sizeof(*v->values) +
-			 sizeof(*v->demoted) + sizeof(*v->metas)) +
+			 sizeof(*v->demoted) + sizeof(*v->vary) + sizeof(*v->metas)) +
 	       v->fixed.cap;
 }
 
@@ -174,7 +177,8 @@ static void split_labels(const struct loki *l, struct loki_view *v)
 			.value = varies ? TR_STR("") : tr_cell_str(cell),
 			.varies = varies,
 		};
-		v->nvary += varies;
+		if (varies)
+			v->vary[v->nvary++] = c.col;
 	}
 	v->nlabels = kept;
 }

@@ -41,6 +41,7 @@ struct loki_view {
 	struct tr_logproto_label *set; /* the same as logproto wants them */
 	tr_str *values;                /* of a row: those of `set` that vary */
 	bool *demoted;                 /* by label, of a row: written as metadata */
+	const struct tr_col **vary;    /* the columns of `values` */
 	size_t nlabels, nvary;
 	bool crowded; /* more labels than limits.max_labels: each row is looked at */
 

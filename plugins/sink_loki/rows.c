@@ -65,23 +65,37 @@ static size_t text_memory(const struct loki_text *t)
 
 /* ---- labels of a row ---- */
 
-bool loki_row_labels(const struct loki *l, const struct loki_view *v, uint32_t row)
+/* The way of a row that has a label too many or one that is too long. */
+static bool demote(const struct loki *l, const struct loki_view *v)
 {
 	bool some = false;
 	size_t n = 0, used = 0;
 	for (size_t i = 0; i < v->nlabels; i++) {
 		if (!v->set[i].varies)
 			continue;
-		const struct tr_cell *c = tr_col_cell(v->batch, v->labels[i].col, row);
-		tr_str value = { c->p, c->type == TR_STRING ? c->n : 0 };
-		bool too_much = value.n > (size_t)l->cfg->max_label_value ||
-				(v->crowded && value.n && used == (size_t)l->cfg->max_labels);
-		v->demoted[i] = too_much;
-		some |= too_much;
-		used += value.n && !too_much;
-		v->values[n++] = too_much ? (tr_str){ NULL, 0 } : value;
+		tr_str *value = &v->values[n++];
+		v->demoted[i] = value->n > (size_t)l->cfg->max_label_value ||
+				(v->crowded && value->n && used == (size_t)l->cfg->max_labels);
+		some |= v->demoted[i];
+		if (v->demoted[i])
+			*value = (tr_str){ NULL, 0 };
+		else
+			used += value->n > 0;
 	}
 	return some;
+}
+
+bool loki_row_labels(const struct loki *l, const struct loki_view *v, uint32_t row)
+{
+	size_t longest = 0;
+	for (size_t i = 0; i < v->nvary; i++) {
+		const struct tr_cell *c = tr_col_cell(v->batch, v->vary[i], row);
+		size_t n = c->type == TR_STRING ? c->n : 0;
+		v->values[i] = (tr_str){ c->p, n };
+		longest = n > longest ? n : longest;
+	}
+	bool fits = !v->crowded && longest <= (size_t)l->cfg->max_label_value;
+	return !fits && demote(l, v);
 }
 
 /* ---- structured metadata of a row ---- */

@@ -177,12 +177,72 @@ void tr_logproto_labels(struct tr_logproto *lp, const struct tr_logproto_label *
 	table_clear(lp->key_at, lp->key_slots);
 }
 
-static bool values_equal(const tr_str *a, const tr_str *b, size_t n)
+/* ---- keys of a row's values ----
+ *
+ * Label values are short, neighbours often differ in one of them, and this is done for each row:
+ * calling a library for each would be most of the cost. */
+
+enum { SHORT = 16 };
+
+/* A string of at most SHORT bytes as two words: with its length they are the string. */
+static inline void short_words(tr_str s, uint64_t *a, uint64_t *b)
+{
+	const unsigned char *p = (const unsigned char *)s.p;
+	uint32_t low, high;
+	*a = *b = 0;
+	if (s.n >= 8) {
+		memcpy(a, p, 8);
+		memcpy(b, p + s.n - 8, 8);
+	} else if (s.n >= 4) {
+		memcpy(&low, p, 4);
+		memcpy(&high, p + s.n - 4, 4);
+		*a = low;
+		*b = high;
+	} else if (s.n) {
+		*a = p[0] | (uint64_t)p[s.n / 2] << 8 | (uint64_t)p[s.n - 1] << 16;
+	}
+}
+
+static inline bool value_equal(tr_str a, tr_str b)
+{
+	uint64_t a0, a1, b0, b1;
+	if (a.n != b.n)
+		return false;
+	if (a.n > SHORT)
+		return a.p == b.p || memcmp(a.p, b.p, a.n) == 0;
+	short_words(a, &a0, &a1);
+	short_words(b, &b0, &b1);
+	return a0 == b0 && a1 == b1;
+}
+
+static inline bool values_equal(const tr_str *a, const tr_str *b, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!tr_str_eq(a[i], b[i]))
+		if (!value_equal(a[i], b[i]))
 			return false;
 	return true;
+}
+
+/* Folds a product of 128 bits, as wyhash does. */
+static inline uint64_t mix(uint64_t a, uint64_t b)
+{
+	__uint128_t product = (__uint128_t)a * b;
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t values_hash(const tr_str *v, size_t n)
+{
+	uint64_t hash = n, a, b;
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].n > SHORT) {
+			hash = tr_hash_seed(v[i].p, v[i].n, hash);
+			continue;
+		}
+		short_words(v[i], &a, &b);
+		hash = mix(hash ^ a ^ UINT64_C(0x9e3779b97f4a7c15),
+			   (b + v[i].n) ^ UINT64_C(0xd6e8feb86659fd93));
+	}
+	return hash;
 }
 
 /* Appends the row's label set to lp->texts. */
@@ -260,9 +320,7 @@ int tr_logproto_stream(struct tr_logproto *lp, const tr_str *values, uint32_t *s
 		}
 	}
 
-	uint64_t hash = n;
-	for (size_t i = 0; i < n; i++)
-		hash = tr_hash_seed(values[i].n ? values[i].p : "", values[i].n, hash);
+	uint64_t hash = values_hash(values, n);
 	if (table_room(&lp->key_at, &lp->key_slots, lp->keys.n, &lp->keys, sizeof(*keys)) < 0)
 		return -ENOMEM;
 	size_t k = hash & (lp->key_slots - 1);
@@ -324,12 +382,17 @@ static inline size_t body_size(int64_t seconds, uint32_t nanos, size_t line, siz
 	return 2 + timestamp_size(seconds, nanos) + (line ? field_size(line) : 0) + meta;
 }
 
-size_t tr_logproto_entry_size(int64_t time_ns, size_t line_bytes, size_t meta_bytes)
+static inline size_t entry_size(int64_t time_ns, size_t line_bytes, size_t meta_bytes)
 {
 	int64_t seconds;
 	uint32_t nanos;
 	split_time(time_ns, &seconds, &nanos);
 	return field_size(body_size(seconds, nanos, line_bytes, meta_bytes));
+}
+
+size_t tr_logproto_entry_size(int64_t time_ns, size_t line_bytes, size_t meta_bytes)
+{
+	return entry_size(time_ns, line_bytes, meta_bytes);
 }
 
 int tr_logproto_add(struct tr_logproto *lp, const struct tr_logproto_entry *e)
@@ -340,7 +403,7 @@ int tr_logproto_add(struct tr_logproto *lp, const struct tr_logproto_entry *e)
 	*to = *e;
 	lp->entries.n++;
 	struct stream *s = (struct stream *)lp->streams.p + e->stream;
-	s->entries_bytes += tr_logproto_entry_size(e->time_ns, e->line.n, e->meta_bytes);
+	s->entries_bytes += entry_size(e->time_ns, e->line.n, e->meta_bytes);
 	if (e->time_ns < s->last_ns)
 		lp->disordered = true;
 	s->last_ns = e->time_ns;
