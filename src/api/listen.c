@@ -38,8 +38,8 @@ static bool split_host(tr_str s, tr_str *host, tr_str *port)
 	tr_str rest = { colon + 1, (size_t)(s.p + s.n - colon) - 1 };
 	if (port)
 		*port = rest;
-	int64_t number;
-	return tr_str_i64(rest, 0, 65535, &number) == 0;
+	int64_t number; /* "-0" is one, but no port */
+	return rest.n && rest.p[0] != '-' && tr_str_i64(rest, 0, 65535, &number) == 0;
 }
 
 static bool is_ip(tr_str host)
