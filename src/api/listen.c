@@ -39,7 +39,8 @@ static bool split_host(tr_str s, tr_str *host, tr_str *port)
 	if (port)
 		*port = rest;
 	int64_t number; /* "-0" is one, but no port */
-	return rest.n && rest.p[0] != '-' && tr_str_i64(rest, 0, 65535, &number) == 0;
+	return rest.n && rest.p[0] >= '0' && rest.p[0] <= '9' &&
+	       tr_str_i64(rest, 0, 65535, &number) == 0;
 }
 
 static bool is_ip(tr_str host)
@@ -65,7 +66,10 @@ bool tr_api_host_ok(const char *configured, tr_str header)
 		return true;
 	if (!split_host(header, &host, NULL))
 		return false;
-	return is_ip(host) || is_name(host, "localhost") || is_name(host, configured);
+	if (is_ip(host))
+		return true;
+	/* brackets are for addresses */
+	return header.p[0] != '[' && (is_name(host, "localhost") || is_name(host, configured));
 }
 
 static void show_address(struct tr_api_listener *l)
