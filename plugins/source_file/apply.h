@@ -25,7 +25,7 @@ struct verdict {
 	char **last_path; /* by j.known */
 	size_t unreadable;
 	int64_t took_ns;
-	bool failed;   /* out of memory: nothing was judged */
+	bool failed;   /* no memory, or a directory that can't be read now: nothing was judged */
 	bool unstable; /* files were renamed under our eyes: nothing of it counts */
 };
 

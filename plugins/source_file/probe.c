@@ -59,7 +59,7 @@ static bool listing_add(struct listing *l, const char *name)
 	return l->names[l->n] && ++l->n;
 }
 
-/* False when out of memory. */
+/* False when it can't be said what is in it: out of memory, descriptors, a fault of the disk. */
 static bool list_dir(struct listing *l, const char *dir)
 {
 	if (l->dir && strcmp(l->dir, dir) == 0)
@@ -67,8 +67,12 @@ static bool list_dir(struct listing *l, const char *dir)
 	listing_clear(l);
 	l->dir = tr_str_dup(tr_str_c(dir));
 	DIR *d = l->dir ? opendir(dir) : NULL;
-	if (!d)
-		return l->dir != NULL;
+	if (!d) {
+		bool none = l->dir && (errno == ENOENT || errno == ENOTDIR || errno == EACCES);
+		if (!none)
+			listing_clear(l);
+		return none;
+	}
 	bool ok = true;
 	const struct dirent *de;
 	while (ok && (de = readdir(d)))
@@ -76,6 +80,8 @@ static bool list_dir(struct listing *l, const char *dir)
 		if (de->d_type == DT_REG || de->d_type == DT_UNKNOWN)
 			ok = listing_add(l, de->d_name);
 	closedir(d);
+	if (!ok)
+		listing_clear(l);
 	if (l->n)
 		qsort(l->names, l->n, sizeof(char *), by_name);
 	return ok;

@@ -1,0 +1,99 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The file source when calls fail or hang: reads, opens, listings, memory. Nothing is lost, and what hangs
+holds up nothing else."""
+
+import os
+import time
+
+import logs
+import tap
+import tailrace
+from tap import test
+from tailing import Scene
+
+if not os.path.exists(tailrace.LIBFAULT):
+    tap.skip_all("no fault library")
+
+
+def under(rules, **opts):
+    """A scene of rotation and growth while these rules hold, then without them. How often they did."""
+    s = Scene(poll_interval="100ms", discover_interval="100ms", **opts)
+    s.opts["include"] = [s.path("a.log*")]
+    log = s.log("a.log")
+    s.start(fault="")
+    log.lines(100)
+    s.wait_all()
+    s.agent.faults(rules)
+    for i in range(5):
+        log.lines(200).rotate(keep=20).lines(10)
+        time.sleep(0.1)
+    log.compress(2)
+    time.sleep(0.3)
+    s.agent.faults("")
+    log.lines(5)
+    s.strict(rules, ordered=False)
+    fired = len(logs.read_lines(s.agent.faults_path + ".log"))
+    tap.diag(f"{fired} fired: {rules}")
+    s.stop()
+    return fired
+
+
+@test
+def reads_that_fail_or_are_short():
+    tap.ok(under("pread@*/a.log*:2-6:EIO;pread@*/a.log*:9-30:short=3"), "they fired")
+
+
+@test
+def files_that_cannot_be_opened():
+    tap.ok(under("open@*/logs/a.log*:*:EACCES"), "they fired")
+    tap.ok(under("open@*/logs/a.log*:*:EMFILE"), "they fired")
+
+
+@test
+def directories_that_cannot_be_read():
+    tap.ok(under("opendir@*/logs:*:EIO"), "they fired")
+
+
+@test
+def stat_that_fails():
+    tap.ok(under("stat@*/logs/*:1-40:EIO"), "they fired")
+
+
+@test
+def memory_that_runs_out_in_the_source():
+    fired = sum(under(f"malloc@*source_file*:{first}-{first + 60}:fail")
+                for first in range(1, 400, 41))
+    tap.ok(fired, "they fired")
+
+
+@test
+def memory_that_runs_out_in_the_engine():
+    fired = sum(under(f"malloc@*libtailrace*:{first}-{first + 30}:fail")
+                for first in range(1, 300, 60))
+    tap.ok(fired, "they fired")
+
+
+@test
+def a_directory_that_hangs_holds_up_no_file_that_is_open():
+    s = Scene(watch="poll", poll_interval="100ms", discover_interval="100ms")
+    s.opts["include"] = [s.path("*.log"), s.path("mnt/*.log")]
+    os.mkdir(s.path("mnt"))
+    s.put("mnt/b.log", "")
+    log = s.log("a.log")
+    s.start(fault="")
+    log.lines(1)
+    s.wait_all()
+    s.agent.faults("stat@*/mnt/*:*:hang")
+    time.sleep(0.5)
+    # it is open, and inotify or not, the agent looks at what it has
+    tap.is_(s.agent.http("/healthz")[0], 200, "the agent lives")
+    open(s.agent.faults_path + ".go", "w").close()
+    s.agent.faults("")
+    log.lines(1)
+    s.append("mnt/b.log", "b\n")
+    s.wait_lines(3)
+    s.stop()
+
+
+tap.main()
