@@ -4,6 +4,7 @@
 #include "plugin/http.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "net/http_sink.h"
@@ -87,12 +88,22 @@ static int halve(struct tr_http_lane *lane, bool same_origin)
 	return 0;
 }
 
+/* " (7 more like it)", or nothing. */
+static const char *more_like_it(uint32_t held, char *to, size_t n)
+{
+	*to = '\0';
+	if (held)
+		snprintf(to, n, " (%u more like it)", held);
+	return to;
+}
+
 static void log_retry(struct tr_http *t, const char *what)
 {
+	char more[40];
 	uint32_t held;
 	if (tr_log_gate_open(&t->retry_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%s; trying again (%u more like it)", what,
-		       held);
+		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%s; trying again%s", what,
+		       more_like_it(held, more, sizeof(more)));
 }
 
 static void log_fault(struct tr_http *t, const char *what)
@@ -108,9 +119,10 @@ static void reject(struct tr_http_lane *lane, bool isolated, const char *what, t
 	struct tr_http *t = lane->http;
 	struct tr_request *r = lane->head;
 	uint32_t rows = r->nrows, held;
+	char more[40];
 	if (tr_log_gate_open(&t->reject_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%u event%s rejected: %s (%u more like it)",
-		       rows, rows == 1 ? "" : "s", what, held);
+		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%u event%s rejected: %s%s", rows,
+		       rows == 1 ? "" : "s", what, more_like_it(held, more, sizeof(more)));
 	pop(lane);
 	tr_request_reject(&r, "rejected", words, isolated);
 }

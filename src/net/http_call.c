@@ -212,6 +212,18 @@ static CURLcode set_credentials(struct tr_http *t, CURL *c)
 		       : rc;
 }
 
+/* A body is made in room for the worst case: what it didn't need goes back. */
+static void trim(struct tr_sb *body)
+{
+	if (body->cap < 2 * body->n + 4096)
+		return;
+	char *p = realloc(body->p, body->n ? body->n : 1);
+	if (!p)
+		return;
+	body->p = p;
+	body->cap = body->n ? body->n : 1;
+}
+
 static void recharge(struct tr_http_lane *lane)
 {
 	if (lane->body.cap == lane->charged)
@@ -236,6 +248,8 @@ int tr_http_dispatch(struct tr_http_lane *lane)
 		tr_sb_clear(&lane->body);
 		lane->tag = 0;
 		int rc = t->sink->encode(t->self, lane->head, &lane->body, &lane->tag);
+		if (rc == 0 && !lane->body.failed)
+			trim(&lane->body);
 		recharge(lane);
 		if (rc < 0 || lane->body.failed)
 			return -ENOMEM;

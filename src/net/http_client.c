@@ -22,7 +22,7 @@ struct tr_client {
 	void (*gone)(void *arg);
 	void *arg;
 
-	uv_loop_t *loop; /* set before anything is posted */
+	uv_loop_t *loop;
 
 	/* the loop's thread alone */
 	CURLM *multi;
@@ -353,6 +353,7 @@ struct tr_client *tr_client_new(struct tr_host *h)
 	if (!cl)
 		return NULL;
 	cl->h = h;
+	cl->loop = tr_host_loop(h);
 	pthread_mutex_init(&cl->lock, NULL);
 	return cl;
 }
@@ -361,7 +362,6 @@ int tr_client_start(struct tr_client *cl, struct tr_call *c)
 {
 	int rc = 0;
 	pthread_mutex_lock(&cl->lock);
-	cl->loop = tr_host_loop(cl->h);
 	if (!cl->posted)
 		rc = tr_host_post(cl->h, run_loop, cl);
 	if (rc == 0) {

@@ -1,0 +1,70 @@
+#!/usr/bin/python3
+"""The Loki sink when memory runs out or sockets fail: it waits and goes on, and what is delivered is
+complete, once, and in order."""
+
+import os
+
+import tap
+from logs import Log, counts, strict
+from peers import FakeLoki
+from tailrace import Agent, tempdir
+
+
+def scene(rules, sink="", ordered=True):
+    """Lines before, during and after the faults."""
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(os.path.join(dir, "in.log"), source="a").lines(100)
+    with Agent(f"""\
+sources:
+  in: {{type: file, include: [{dir}/in.log], offset_field: at, poll_interval: 50ms}}
+sinks:
+  loki:
+    type: loki
+    inputs: [in]
+    url: {peer.url}
+    batch: {{max_wait: 20ms, max_events: 50}}
+    retry: {{initial: 10ms, max: 50ms}}
+{sink}
+""", dir=dir, fault="") as a:
+        sent = "tailrace_component_sent_events_total"
+        a.wait_metric(sent, 100, 30, component_id="loki")
+        a.faults(rules)
+        log.lines(400)
+        a.wait_until(lambda: os.path.exists(a.faults_path + ".log") and
+                     os.path.getsize(a.faults_path + ".log") > 0, 30, "a fault happens")
+        a.wait_metric(sent, 500, 60, component_id="loki")
+        a.faults("")
+        log.lines(100)
+        a.wait_metric(sent, 600, 30, component_id="loki")
+        strict(peer.lines(), counts(log), rules, ordered)
+        tap.is_(a.metrics().component("loki", "discarded"), 0, "nothing is given up")
+        tap.is_(a.stop(), 0, "exit code")
+
+
+@tap.test
+def no_memory_in_the_sink():
+    for n in (1, 2, 3, 5):
+        scene(f"malloc@*sink_loki.so:{n}-{n + 3}:fail")
+
+
+@tap.test
+def no_memory_in_the_http_library():
+    for n in (1, 2, 3, 5):
+        scene(f"malloc@*libtailrace-http.so:{n}-{n + 3}:fail")
+        scene(f"malloc@*libtailrace-http.so:{n}-{n + 3}:fail",
+              "    tenant: '{{ at }}'\n    concurrency: 3", ordered=False)
+
+
+@tap.test
+def no_memory_in_libcurl():
+    for n in (1, 4, 9):
+        scene(f"malloc@*libcurl.so*:{n}-{n + 5}:fail")
+
+
+@tap.test
+def sockets_take_little_at_a_time():
+    scene("send:1-20:short=100")
+
+
+tap.main()
