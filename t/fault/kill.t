@@ -91,6 +91,10 @@ def campaign(seed):
     tap.defer(loki.stop)
     writer = Writer(f"{dir}/logs/a.log", random.Random(seed + 2))
     config = CONFIG.format(dir=dir, url=loki.url)
+    # A first start reaches back to nothing, so the log is known before it is first rotated.
+    agent = tailrace.Agent(config, dir=dir)
+    agent.wait_until(lambda: state_of(agent), 10, "the first state is saved")
+    agent.kill9()
     writer.start()
     tap.defer(writer.over.set)
     for n in range(KILLS):
