@@ -7,7 +7,7 @@ import time
 
 import tap
 from logs import Log, counts, strict
-from peers import Answer, FakeLoki
+from peers import Answer, FakeLoki, decode_push
 from tailrace import Agent, command, tempdir
 
 PATTERN = r"^(?<user>\S+) (?<status>\d+) (?<took>\d+\.\d+)"
@@ -202,6 +202,8 @@ def metadata_that_is_not_allowed_is_left_out():
         sent(a, 1000)
         strict(peer.lines(), counts(log))
         tap.is_(sum(1 for r in peer.requests if r.answer.status == 400), 1, "refused once")
+        first, second = (len(decode_push(r.body)) for r in peer.requests[:2])
+        tap.is_(second, first, "sent again as a whole")
         tap.is_(a.stderr().count("structured metadata"), 1, "said once")
         tap.is_(a.stop(), 0, "exit code")
 
@@ -245,13 +247,13 @@ def headers_are_sent_and_may_depend_on_the_event():
 def lanes_keep_the_order_of_each_stream():
     peer = FakeLoki(script=lambda r: (Answer(503) if r.number % 7 == 0 else
                                       Answer(429) if r.number % 5 == 0 else None))
-    lines = [b"u%d %d 0.5" % (i % 20, i) for i in range(8000)]
+    lines = [b"u%d %d 0.5" % (i % 21, i) for i in range(8000)]
     with agent(peer, lines, "    concurrency: 4\n    labels: [user]\n    structured_metadata: none",
                labels="    from: {user: user}") as a:
         sent(a, 8000)
         tap.ok(peer.most_busy > 1, f"{peer.most_busy} requests at the same time")
         tap.is_(len(peer.entries), 8000, "each once")
-        for u in range(20):
+        for u in range(21):
             want = [x for x in lines if x.startswith(b"u%d " % u)]
             tap.ok([e.line for e in peer.entries if e.label("user") == f"u{u}"] == want,
                    f"stream u{u} is in order")
