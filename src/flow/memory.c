@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define SPARE_MAX (2u * 1024 * 1024)
+#define SPARE_MAX (1024u * 1024)
 
 int tr_memory_init(struct tr_memory *m, size_t limit)
 {
@@ -81,7 +81,8 @@ void tr_memory_release(struct tr_memory *m, struct tr_account *a, size_t n)
 
 static bool may_take(const struct tr_account *a, size_t n)
 {
-	return atomic_load(&a->memory->used) + n <= a->memory->limit ||
+	/* A quarter is left to what comes of the bytes: columns, encoders, request bodies. */
+	return atomic_load(&a->memory->used) + n <= a->memory->limit - a->memory->limit / 4 ||
 	       atomic_load(&a->used) + n <= TR_SOURCE_SURE || atomic_load(&a->used) == 0;
 }
 

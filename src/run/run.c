@@ -134,11 +134,11 @@ static void settings(void)
 {
 	struct rlimit lim;
 	signal(SIGPIPE, SIG_IGN);
-	/* Few arenas and no mapping per buffer: what is freed is used again, and resident memory stays what
+	/* One arena, and no mapping per batch: what is freed is used again, and resident memory stays what
 	 * the budget says. */
-	mallopt(M_ARENA_MAX, 2);
-	mallopt(M_MMAP_THRESHOLD, 4 * 1024 * 1024);
-	mallopt(M_TRIM_THRESHOLD, 2 * 1024 * 1024);
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
 	/* io threads are libuv's: two, for calls that can hang */
 	setenv("UV_THREADPOOL_SIZE", "2", 1);
 	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {

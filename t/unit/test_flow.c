@@ -69,7 +69,7 @@ static void test_budget(void **state)
 	struct tr_account a, b;
 	(void)state;
 	wakes = 0;
-	assert_int_equal(tr_memory_init(&m, 4 << 20), 0);
+	assert_int_equal(tr_memory_init(&m, (4 << 20) / 3 * 4 + 8), 0);
 	tr_account_open(&m, &a, &waker);
 	tr_account_open(&m, &b, &waker);
 	struct tr_buf *bufs[4];
