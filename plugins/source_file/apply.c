@@ -7,7 +7,14 @@
 
 #include "turn.h"
 
-enum { AGAIN_MS = 50, LATER_MS = 1000, TOOK_TIMES = 4, SOONEST_MS = 10, OUTDATED_MAX = 3 };
+enum {
+	AGAIN_MS = 50,
+	LATER_MS = 1000,
+	TOOK_TIMES = 4,
+	SOONEST_MS = 10,
+	OUTDATED_MAX = 3,
+	WALK_MS = 500
+};
 
 static const char *id_of(const struct source *s)
 {
@@ -43,6 +50,10 @@ static void lost(struct source *s, struct gen *g, const char *how)
 	pthread_mutex_lock(&s->lock);
 	g->gone_ns = tr_wall_ns();
 	pthread_mutex_unlock(&s->lock);
+	/* unless it was moved to where another pattern finds it */
+	int64_t soon = tr_mono_ns() + WALK_MS * TR_MS;
+	if (s->walk_at_ns > soon)
+		s->walk_at_ns = soon;
 	uint64_t unread = gen_unread(g);
 	if (unread && !g->drained && !g->finished)
 		tr_log(TR_LOG_WARN, id_of(s), "%s %s; up to %llu bytes of it hadn't been read",
@@ -141,10 +152,9 @@ static bool is_elsewhere(struct source *s, const struct cand *c)
 	struct gen *g = gen_by_id(s, &c->st.id);
 	if (!g)
 		return false;
-	if (!g->path) {
+	if (!g->path)
 		gen_set_path(s, g, c->path);
-		family_due(s, g->log->family);
-	}
+	family_due(s, g->log->family);
 	return true;
 }
 
@@ -268,8 +278,8 @@ static void tidy_logs(struct source *s, struct verdict *v)
 	}
 }
 
-/* Something was read, or written, of a generation that seems to be gone since it was looked for: another
- * file may have been taken for a stranger that is its copy. */
+/* Something was read, or written, of a generation that seems to be gone since it was looked for:
+ * another file may have been taken for a stranger that is its copy. */
 static bool is_outdated(const struct verdict *v)
 {
 	for (size_t i = 0; i < v->j.nknown; i++) {

@@ -79,7 +79,8 @@ int64_t file_pread(int fd, void *p, size_t n, uint64_t at)
 
 bool file_id_same(const struct file_id *a, const struct file_id *b)
 {
-	return a->ino && a->ino == b->ino && a->btime_ns == b->btime_ns &&
+	return a->ino && a->ino == b->ino &&
+	       (!a->btime_ns || !b->btime_ns || a->btime_ns == b->btime_ns) &&
 	       (!a->dev || !b->dev || a->dev == b->dev);
 }
 
@@ -116,8 +117,8 @@ static enum holds plain_holds(int fd, uint64_t size, const struct head *h, const
 	return size > m->at ? HOLDS_MORE : HOLDS;
 }
 
-/* Decodes up to the position, looking at the head and at the bytes before it on the way. buf: cap bytes,
- * more than HEAD_MAX. */
+/* Decodes up to the position, looking at the head and at the bytes before it on the way. buf: cap
+ * bytes, more than HEAD_MAX. */
 static enum holds packed_holds(struct decoder *d, int fd, const struct head *h,
 			       const struct mark *m, char *buf, size_t cap)
 {

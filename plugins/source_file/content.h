@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What tells one content from another (DESIGN.md, "file: what a log is"): inode and birth time, the hash
- * of the head, and the bytes before a position. Functions that take a path or descriptor may block. */
+/* What tells one content from another (DESIGN.md, "file: what a log is"): inode and birth time, the
+ * hash of the head, and the bytes before a position. Functions that take a path or descriptor may
+ * block. */
 #ifndef FILE_CONTENT_H
 #define FILE_CONTENT_H
 
@@ -27,14 +28,14 @@ struct file_stat {
 /* Follows symlinks. 0 or a negative errno. */
 int file_stat_path(const char *path, struct file_stat *st);
 int file_stat_fd(int fd, struct file_stat *st);
-/* For reading, if it is a regular file; never waits for a FIFO's writer. A descriptor, or a negative
- * errno: -EINVAL for anything that isn't a regular file. */
+/* For reading, if it is a regular file; never waits for a FIFO's writer. A descriptor, or a
+ * negative errno: -EINVAL for anything that isn't a regular file. */
 int file_open(const char *path, struct file_stat *st);
 /* pread until n bytes or the end. The number read or a negative errno. */
 int64_t file_pread(int fd, void *p, size_t n, uint64_t at);
 
-/* Same inode and birth time. The device is compared only when both are known (0: not), as its number may
- * be another after a boot. */
+/* Same inode and birth time. What isn't known (0) of either isn't compared; the device's number
+ * isn't saved, as it may be another after a boot. */
 bool file_id_same(const struct file_id *a, const struct file_id *b);
 
 /* The hash of the content's first n bytes, all of them read before. */
@@ -62,14 +63,14 @@ enum holds {
 	HOLDS_UNREADABLE
 };
 
-/* Does the file hold the content that was read up to m? decoder (may be NULL): for a compressed file
- * that does, gets one that stands at m->at, the caller's; whether there is more is then not said
- * (HOLDS_MORE). */
+/* Does the file hold the content that was read up to m? decoder (may be NULL): for a compressed
+ * file that does, gets one that stands at m->at, the caller's; whether there is more is then not
+ * said (HOLDS_MORE). */
 enum holds content_holds(int fd, enum format format, uint64_t size, const struct head *h,
 			 const struct mark *m, struct decoder **decoder);
 
-/* The first bytes of the content, at most HEAD_MAX. Their number or a negative errno. *all (may be NULL):
- * a compressed file that ends with them, so that it isn't still being written. */
+/* The first bytes of the content, at most HEAD_MAX. Their number or a negative errno. *all (may be
+ * NULL): a compressed file that ends with them, so that it isn't still being written. */
 int content_head(int fd, enum format *format, char head[static HEAD_MAX], bool *all);
 
 #endif

@@ -170,9 +170,9 @@ ssize_t decoder_read(struct decoder *d, int fd, char *to, size_t cap, enum decod
 		if (dry || (d->bad && !got && before == d->first))
 			break;
 	}
-	*end = d->bad ? DECODE_BAD
-	       : d->ended ? DECODE_END
-	       : !dry ? DECODE_MORE
+	*end = d->bad                 ? DECODE_BAD
+	       : d->ended             ? DECODE_END
+	       : !dry                 ? DECODE_MORE
 	       : d->between && d->any ? DECODE_END
 				      : DECODE_SHORT;
 	return (ssize_t)done;

@@ -29,9 +29,9 @@ struct decoder;
 /* NULL when out of memory. */
 struct decoder *decoder_new(enum format format);
 void decoder_free(struct decoder **d);
-/* The next bytes of the content, at most cap (> 0), from the compressed file fd. Returns their number or
- * a negative errno; 0 only with another *end than DECODE_MORE. After DECODE_SHORT it may be called again
- * when the file has grown. */
+/* The next bytes of the content, at most cap (> 0), from the compressed file fd. Returns their
+ * number or a negative errno; 0 only with another *end than DECODE_MORE. After DECODE_SHORT it may
+ * be called again when the file has grown. */
 ssize_t decoder_read(struct decoder *d, int fd, char *to, size_t cap, enum decode_end *end);
 /* How many bytes of content it has returned. */
 uint64_t decoder_at(const struct decoder *d);

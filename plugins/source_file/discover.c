@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Noticing changes. Where events can be had, walks and polls are a backstop that goes round every 30 s;
- * elsewhere they are all there is, as often as configured. */
+/* Noticing changes. Where events can be had, walks and polls are a backstop that goes round every
+ * 30 s; elsewhere they are all there is, as often as configured. */
 #include "discover.h"
 
 #include <errno.h>
@@ -21,7 +21,8 @@ enum { WALK_SOON_MS = 20, TOOK_TIMES = 4, POLL_BATCH = 4096 };
 
 static struct dir *dir_find(const struct source *s, tr_str path)
 {
-	for (struct node *n = map_first(&s->dir_paths, tr_hash(path.p, path.n)); n; n = map_next(n)) {
+	for (struct node *n = map_first(&s->dir_paths, tr_hash(path.p, path.n)); n;
+	     n = map_next(n)) {
 		struct dir *d = NODE_OF(n, struct dir, by_path);
 		if (tr_str_eq(tr_str_c(d->path), path))
 			return d;
@@ -439,7 +440,8 @@ static bool take_poll(struct poll_job *job, struct gen *g)
 	return true;
 }
 
-/* Files without events every poll_interval; and a share of all, so that each is looked at in 30 s. */
+/* Files without events every poll_interval; and a share of all, so that each is looked at in 30 s.
+ */
 static void start_poll(struct source *s, int64_t now)
 {
 	if (s->polling || s->poll_at_ns > now || !s->walked)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Noticing: walks for what `include` names, events of the watcher, and polling as the backstop of both.
- * None of it decides anything: it asks for judgements (probe.h) and reading (turn.h). */
+/* Noticing: walks for what `include` names, events of the watcher, and polling as the backstop of
+ * both. None of it decides anything: it asks for judgements (probe.h) and reading (turn.h). */
 #ifndef FILE_DISCOVER_H
 #define FILE_DISCOVER_H
 

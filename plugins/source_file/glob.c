@@ -9,7 +9,7 @@
 
 /* A pattern with so many alternatives is a mistake. */
 #define ALTERNATIVES_MAX 1024u
-#define NESTED_MAX 16u
+#define NESTED_MAX       16u
 
 static bool is_wild(tr_str s)
 {
@@ -83,7 +83,8 @@ static int add_plain(struct globs *gs, tr_str text, struct tr_err *e)
 	return 0;
 }
 
-/* The position of the '}' that closes the '{' at `open`, or n; *comma says whether it has alternatives. */
+/* The position of the '}' that closes the '{' at `open`, or n; *comma says whether it has
+ * alternatives. */
 static size_t closing(tr_str s, size_t open, bool *comma)
 {
 	size_t depth = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Patterns of paths: `*` `?` `[…]` match neither '/' nor a leading dot, `**` as a whole component any
- * number of directories (hidden ones not), `{a,b}` alternatives. Immutable once made; any thread. */
+/* Patterns of paths: `*` `?` `[…]` match neither '/' nor a leading dot, `**` as a whole component
+ * any number of directories (hidden ones not), `{a,b}` alternatives. Immutable once made; any
+ * thread. */
 #ifndef FILE_GLOB_H
 #define FILE_GLOB_H
 
@@ -27,8 +28,8 @@ struct globs {
 	struct glob *v;
 };
 
-/* Adds the pattern, one glob for each of its alternatives. 0, -EINVAL with a message that says what is
- * wrong with it, -ENOMEM. */
+/* Adds the pattern, one glob for each of its alternatives. 0, -EINVAL with a message that says what
+ * is wrong with it, -ENOMEM. */
 int globs_add(struct globs *g, tr_str pattern, struct tr_err *e);
 void globs_free(struct globs *g);
 

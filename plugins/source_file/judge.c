@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which file is which generation of which log. In doubt a file is read again: a line twice is allowed,
- * a line lost is not. */
+/* Which file is which generation of which log. In doubt a file is read again: a line twice is
+ * allowed, a line lost is not. */
 #include "judge.h"
 
 #include <errno.h>
@@ -51,7 +51,8 @@ static void judge_inode(struct judgement *j, struct known *k, struct cand *c)
 		settle(j, k, c, FATE_SAME, !k->whole && c->st.size > 0);
 		return;
 	}
-	/* a compressed file isn't appended to: the same time says the same content, without decoding it */
+	/* a compressed file isn't appended to: the same time says the same content, without
+	 * decoding it */
 	if (k->packed && k->mtime_ns == c->st.mtime_ns) {
 		settle(j, k, c, FATE_SAME, !k->finished);
 		return;
@@ -118,8 +119,8 @@ static int judge_inodes(struct judgement *j)
 static bool is_proof(const struct judgement *j, const struct known *k, const struct cand *c)
 {
 	bool same_time = k->mtime_ns == c->st.mtime_ns || k->latest_ns == c->st.mtime_ns;
-	/* A new file under the log's own name is a new one, though it begins as the last did (a status
-	 * file that is replaced every night), unless it was moved here with its time. */
+	/* A new file under the log's own name is a new one, though it begins as the last did (a
+	 * status file that is replaced every night), unless it was moved here with its time. */
 	if (strcmp(c->path, j->logs[k->log].path) == 0 || c->live_of == (int)k->log)
 		return same_time && c->st.size == k->mark.at;
 	return k->rewritten || same_time || k->mark.at >= PROOF_MIN;
@@ -136,8 +137,8 @@ static void judge_moved(struct judgement *j, struct known *k)
 		    !name_is_kin(j->logs[k->log].name, c->name) || !is_proof(j, k, c) ||
 		    !look(j, c) || !head_matches(&k->head, c->head, c->head_n))
 			continue;
-		/* No copy is older than what was copied, unless its time was set; and a plain file comes
-		 * before a compressed one that is perhaps just being made of it. */
+		/* No copy is older than what was copied, unless its time was set; and a plain file
+		 * comes before a compressed one that is perhaps just being made of it. */
 		int score = 2 * (c->st.mtime_ns >= k->mtime_ns) + (c->format == FORMAT_PLAIN);
 		if (score <= best_score)
 			continue;
@@ -179,8 +180,8 @@ static int judge_contents(struct judgement *j)
 
 /* ---- generations of which nothing was read ---- */
 
-/* Could c hold what k's file did, of which no byte is known? Only what stands there under a rotated name,
- * and was written no earlier. */
+/* Could c hold what k's file did, of which no byte is known? Only what stands there under a rotated
+ * name, and was written no earlier. */
 static bool may_be_unread(const struct judgement *j, const struct known *k, const struct cand *c)
 {
 	if (c->is != CAND_IGNORED || c->st.size == 0 || c->live_of >= 0 ||
@@ -188,7 +189,8 @@ static bool may_be_unread(const struct judgement *j, const struct known *k, cons
 		return false;
 	if (k->fate == FATE_LOST)
 		return k->size > 0 && c->st.mtime_ns >= k->mtime_ns;
-	/* still the live file: a copy of it was made and it was truncated, before anything was read */
+	/* still the live file: a copy of it was made and it was truncated, before anything was read
+	 */
 	const struct cand *live = &j->cands[k->cand];
 	if (live->live_of != (int)k->log)
 		return false;
@@ -200,9 +202,19 @@ static bool may_be_unread(const struct judgement *j, const struct known *k, cons
 static bool is_being_packed(struct judgement *j, struct cand *c);
 static bool is_being_copied(struct judgement *j, struct cand *c);
 
+static bool are_any_left(const struct judgement *j)
+{
+	for (size_t i = 0; i < j->ncands; i++)
+		if (j->cands[i].is == CAND_IGNORED && j->cands[i].live_of < 0)
+			return true;
+	return false;
+}
+
 /* Such a file is read in its place, from the beginning; there is nothing that could come twice. */
 static void judge_unread(struct judgement *j)
 {
+	if (!are_any_left(j))
+		return;
 	for (size_t i = 0; i < j->nknown && j->rotated; i++) {
 		struct known *k = &j->known[i];
 		if (k->mark.at || k->whole || (k->fate != FATE_LOST && k->fate != FATE_SAME))
@@ -287,8 +299,8 @@ static bool is_being_copied(struct judgement *j, struct cand *c)
 	return false;
 }
 
-/* Held back as long as it may be a copy in the making, rotate_wait at most after it last grew. *waits: it
- * may also be a generation by itself, so what is to come after it should wait, too. */
+/* Held back as long as it may be a copy in the making, rotate_wait at most after it last grew.
+ * *waits: it may also be a generation by itself, so what is to come after it should wait, too. */
 static bool is_held(struct judgement *j, struct cand *c, bool *waits)
 {
 	bool packing = is_being_packed(j, c);
@@ -305,18 +317,20 @@ static bool is_held(struct judgement *j, struct cand *c, bool *waits)
 	return young || c->st.size == 0;
 }
 
-/* The log that c was rotated from while nobody looked, or -1: called so, and younger than what is known
- * of the log. */
-static int recovered_log(const struct judgement *j, const struct log_state *ls, const struct cand *c)
+/* The log that c was rotated from while nobody looked, or -1: called so, and younger than what is
+ * known of the log. */
+static int recovered_log(const struct judgement *j, const struct log_state *ls,
+			 const struct cand *c)
 {
 	if (!j->rotated)
 		return -1;
 	int found = -1;
 	for (size_t i = 0; i < j->nlogs; i++) {
 		const struct known *k = ls[i].newest;
-		/* app.log.1 may have been taken up as a log, and yet hold what was app.log a moment ago */
-		if (!ls[i].rotated || c->live_of == (int)i || !name_is_rotated(j->logs[i].name, c->name) ||
-		    c->st.mtime_ns < k->mtime_ns)
+		/* app.log.1 may have been taken up as a log, and yet hold what was app.log a moment
+		 * ago */
+		if (!ls[i].rotated || c->live_of == (int)i ||
+		    !name_is_rotated(j->logs[i].name, c->name) || c->st.mtime_ns < k->mtime_ns)
 			continue;
 		/* app.log.1 may be of app.log and of app: the longer name is the nearer */
 		if (found < 0 || j->logs[i].name.n > j->logs[found].name.n)
@@ -335,8 +349,8 @@ static int find_origin(struct judgement *j, const struct log_state *ls, struct c
 		c->is = CAND_UNREADABLE;
 		return -1;
 	}
-	/* An archive is packed long after it was born; a plain file that is older than what is known was
-	 * there before it. */
+	/* An archive is packed long after it was born; a plain file that is older than what is
+	 * known was there before it. */
 	int64_t known_birth = ls[from].newest->id.btime_ns;
 	if (c->format == FORMAT_PLAIN && known_birth && c->st.id.btime_ns &&
 	    c->st.id.btime_ns < known_birth)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which file is which generation of which log: the rules of DESIGN.md ("file: what a log is") over what
- * was read before and what stands in the directories now. No I/O but through the operations given. */
+/* Which file is which generation of which log: the rules of DESIGN.md ("file: what a log is") over
+ * what was read before and what stands in the directories now. No I/O but through the operations
+ * given. */
 #ifndef FILE_JUDGE_H
 #define FILE_JUDGE_H
 
@@ -21,13 +22,13 @@ struct known {
 	uint64_t seq; /* greater is newer */
 	struct file_id id;
 	struct head head;
-	struct mark mark; /* up to here it was read */
-	int64_t mtime_ns; /* of its file when it was last looked at */
+	struct mark mark;  /* up to here it was read */
+	int64_t mtime_ns;  /* of its file when it was last looked at */
 	int64_t latest_ns; /* and when last seen, through its descriptor */
 	uint64_t size;     /* of its file when it was last looked at */
 	bool packed;
 	bool finished; /* read to its end */
-	bool whole; /* taken as read without reading (start_at: end) */
+	bool whole;    /* taken as read without reading (start_at: end) */
 	/* the verdict */
 	enum fate fate;
 	bool rewritten; /* its inode holds other content now */
@@ -45,7 +46,8 @@ enum cand_is {
 	CAND_IGNORED,
 	CAND_KNOWN,     /* a known generation's */
 	CAND_NEW,       /* the new live file of `log` */
-	CAND_RECOVERED, /* a generation of `log` that was born and rotated unseen: read from its beginning */
+	CAND_RECOVERED, /* a generation of `log` that was born and rotated unseen: read from its
+			   beginning */
 	CAND_OWN,       /* a log of its own */
 	CAND_HELD,      /* perhaps a copy in the making: ask again later */
 	CAND_UNREADABLE
@@ -56,10 +58,10 @@ struct cand {
 	const char *path;
 	tr_str name;
 	struct file_stat st;
-	bool wanted;            /* `include` takes it up */
-	int live_of;            /* the log whose path leads to it, or -1 */
-	int64_t held_since_ns;  /* in, out: held back since then (monotonic); 0: not */
-	int held_from;          /* in, out: it would have been recovered for that log then; or -1 */
+	bool wanted;           /* `include` takes it up */
+	int live_of;           /* the log whose path leads to it, or -1 */
+	int64_t held_since_ns; /* in, out: held back since then (monotonic); 0: not */
+	int held_from;         /* in, out: it would have been recovered for that log then; or -1 */
 	/* what look() found */
 	bool looked;
 	int error; /* a negative errno: unreadable */

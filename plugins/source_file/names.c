@@ -46,7 +46,8 @@ static bool word_at(tr_str s, const char *w)
 /* suffix: what rotation put in, with its separator. */
 static bool is_rotation(tr_str suffix)
 {
-	static const char *const words[] = { "old", "bak", "prev", "previous", "last", "orig", "save" };
+	static const char *const words[] = { "old",  "bak",  "prev", "previous",
+					     "last", "orig", "save" };
 	if (suffix.n < 2 || !is_sep(suffix.p[0]))
 		return suffix.n == 1 && suffix.p[0] == '~';
 	tr_str rest = { suffix.p + 1, suffix.n - 1 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Opening files: identity, format, the decoder of a compressed one brought to its position, and where
- * to begin in a log without state. */
+/* Opening files: identity, format, the decoder of a compressed one brought to its position, and
+ * where to begin in a log without state. */
 #include "open.h"
 
 #include <errno.h>
@@ -115,7 +115,8 @@ static void open_run(void *arg)
 		o->fd = file_open(o->path, &o->st);
 		if (o->fd < 0)
 			continue;
-		int rc = file_id_same(&o->id, &o->st.id) ? look_at(o, job->source->framer) : -ESTALE;
+		int rc =
+			file_id_same(&o->id, &o->st.id) ? look_at(o, job->source->framer) : -ESTALE;
 		if (rc < 0) {
 			close(o->fd);
 			o->fd = rc;

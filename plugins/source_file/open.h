@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Opening files, which may block: on an io thread, several at a time. What is opened is checked against
- * what is known of it before a byte is read. */
+/* Opening files, which may block: on an io thread, several at a time. What is opened is checked
+ * against what is known of it before a byte is read. */
 #ifndef FILE_OPEN_H
 #define FILE_OPEN_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The slow half of judging families: listing directories, reading heads, decoding what is compressed.
- * It sees copies and what doesn't change while a family is being judged; the table is apply.c's. */
+/* The slow half of judging families: listing directories, reading heads, decoding what is
+ * compressed. It sees copies and what doesn't change while a family is being judged; the table is
+ * apply.c's. */
 #include "probe.h"
 
 #include <dirent.h>
@@ -106,9 +107,12 @@ static bool add_cand(struct verdict *v, const char *path, bool wanted)
 	char *copy = tr_str_dup(tr_str_c(path));
 	if (!copy)
 		return false;
-	v->j.cands[v->j.ncands++] = (struct cand){
-		.path = copy, .name = path_name(copy), .st = st, .wanted = wanted, .live_of = -1,
-		.held_from = -1 };
+	v->j.cands[v->j.ncands++] = (struct cand){ .path = copy,
+						   .name = path_name(copy),
+						   .st = st,
+						   .wanted = wanted,
+						   .live_of = -1,
+						   .held_from = -1 };
 	return true;
 }
 
@@ -198,12 +202,14 @@ static bool is_generation_of(const struct verdict *v, uint32_t log, const struct
 	return false;
 }
 
-/* Which log's path leads where. Of several the one that has read it, else the first in byte order. */
+/* Which log's path leads where. Of several the one that has read it, else the first in byte order.
+ */
 static void find_live(struct verdict *v)
 {
 	for (size_t i = 0; i < v->j.nlogs; i++) {
 		struct file_stat st;
-		struct cand *c = file_stat_path(v->j.logs[i].path, &st) == 0 ? cand_of(v, &st.id) : NULL;
+		struct cand *c =
+			file_stat_path(v->j.logs[i].path, &st) == 0 ? cand_of(v, &st.id) : NULL;
 		if (!c)
 			continue;
 		if (c->live_of >= 0) {
@@ -354,8 +360,8 @@ static uint64_t picture(const struct verdict *v)
 	return h;
 }
 
-/* A directory that is read while files are renamed in it shows some twice and others not at all. It is
- * right when it looks the same twice. */
+/* A directory that is read while files are renamed in it shows some twice and others not at all. It
+ * is right when it looks the same twice. */
 static void gather_again(struct verdict *v, struct listing *l)
 {
 	if (v->failed)
@@ -457,8 +463,12 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 	}
 	*v = (struct verdict){ .source = s, .family = f, .nlogs = nlogs };
 	struct kin_log *kl = calloc(kin + 1, sizeof *kl);
-	v->j = (struct judgement){ .known = calloc(nknown + 1, sizeof *v->j.known), .nknown = nknown,
-				   .logs = kl, .nlogs = kin, .ops = &ops, .ctx = v,
+	v->j = (struct judgement){ .known = calloc(nknown + 1, sizeof *v->j.known),
+				   .nknown = nknown,
+				   .logs = kl,
+				   .nlogs = kin,
+				   .ops = &ops,
+				   .ctx = v,
 				   .rotated = s->cfg->rotated == ROTATED_AUTO,
 				   .rotate_wait_ns = s->cfg->rotate_wait_ns };
 	v->logs = calloc(nlogs + 1, sizeof *v->logs);
@@ -477,11 +487,18 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 		kl[log] = (struct kin_log){ path_name(log_file(l)), l->path };
 		v->kin[log] = l;
 		for (struct gen *g = l->first; g; g = g->newer) {
-			v->j.known[at] = (struct known){
-				.gen = g, .log = (uint32_t)log, .seq = g->seq, .id = g->id,
-				.head = g->head, .mark = g->read, .mtime_ns = g->mtime_ns, .size = g->size,
-				.packed = g->stored == FORMAT_GZIP || g->stored == FORMAT_ZSTD,
-				.finished = g->finished, .whole = g->whole };
+			v->j.known[at] = (struct known){ .gen = g,
+							 .log = (uint32_t)log,
+							 .seq = g->seq,
+							 .id = g->id,
+							 .head = g->head,
+							 .mark = g->read,
+							 .mtime_ns = g->mtime_ns,
+							 .size = g->size,
+							 .packed = g->stored == FORMAT_GZIP ||
+								   g->stored == FORMAT_ZSTD,
+							 .finished = g->finished,
+							 .whole = g->whole };
 			struct file_stat st;
 			if (g->fd >= 0 && file_stat_fd(g->fd, &st) == 0) {
 				v->j.known[at].latest_ns = st.mtime_ns;

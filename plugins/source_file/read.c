@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From a file to rows. What isn't a whole record stays in the file and is read again when it has grown;
- * the marker is read in one go with the data, so that what follows it is what belongs behind it. */
+/* From a file to rows. What isn't a whole record stays in the file and is read again when it has
+ * grown; the marker is read in one go with the data, so that what follows it is what belongs behind
+ * it. */
 #include "read.h"
 
 #include <errno.h>
@@ -10,17 +11,17 @@
 #include "base/hash.h"
 
 enum {
-	RECORDS = 256,               /* framed at a time */
-	NUL_SCAN = 4 * 1024 * 1024,  /* looked for an end of NULs in a visit */
+	RECORDS = 256,              /* framed at a time */
+	NUL_SCAN = 4 * 1024 * 1024, /* looked for an end of NULs in a visit */
 	NUL_CHUNK = 64 * 1024
 };
 
 /* What is in the buffer of one visit. */
 struct view {
 	char *buf;
-	size_t lead;      /* bytes before the position: the marker */
-	size_t n;         /* with them */
-	bool at_end;      /* of the file as it is now */
+	size_t lead; /* bytes before the position: the marker */
+	size_t n;    /* with them */
+	bool at_end; /* of the file as it is now */
 	enum decode_end packed;
 };
 
@@ -104,8 +105,8 @@ static enum visit fill_plain(struct source *s, struct gen *g, struct tr_writer *
 			     int *error)
 {
 	uint64_t unread = g->size > g->read.at ? g->size - g->read.at : 0;
-	size_t want = v->lead + (unread < VISIT_BYTES - v->lead ? (size_t)unread
-								: VISIT_BYTES - v->lead);
+	size_t want =
+		v->lead + (unread < VISIT_BYTES - v->lead ? (size_t)unread : VISIT_BYTES - v->lead);
 	if (want < g->need + v->lead)
 		want = g->need + v->lead;
 	size_t room;
@@ -144,7 +145,8 @@ static enum visit fill_packed(struct gen *g, struct tr_writer *w, struct view *v
 		room = want;
 	if (g->carry_n)
 		memcpy(v->buf, g->carry, g->carry_n);
-	ssize_t n = decoder_read(g->decoder, g->fd, v->buf + g->carry_n, room - g->carry_n, &v->packed);
+	ssize_t n =
+		decoder_read(g->decoder, g->fd, v->buf + g->carry_n, room - g->carry_n, &v->packed);
 	if (n < 0) {
 		*error = (int)n;
 		return VISIT_FAILED;
@@ -166,7 +168,8 @@ static tr_str message_of(struct source *s, struct tr_writer *w, const struct tr_
 	return (tr_str){ out, tr_frame_decode(tr_framer_charset(s->framer), r->p, r->n, out) };
 }
 
-static bool put_row(struct source *s, struct tr_writer *w, const struct tr_record *r, uint64_t offset)
+static bool put_row(struct source *s, struct tr_writer *w, const struct tr_record *r,
+		    uint64_t offset)
 {
 	tr_str msg = message_of(s, w, r);
 	if (!msg.p || !tr_writer_row(w, msg, offset))
@@ -189,8 +192,8 @@ static uint8_t skipping_after(const struct source *s, const struct tr_record *r)
 	return s->cfg->framing.multiline_start || s->cfg->framing.multiline_continue ? 2 : 0;
 }
 
-/* Frames the view and writes rows. Returns false when it had to stop for memory. *consumed: bytes after
- * the position that are done with. */
+/* Frames the view and writes rows. Returns false when it had to stop for memory. *consumed: bytes
+ * after the position that are done with. */
 static bool emit(struct source *s, struct gen *g, struct tr_writer *w, const struct view *v,
 		 size_t *consumed)
 {
@@ -252,8 +255,8 @@ static bool all_nul(const char *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-/* At the position stand more NULs than fit a buffer: a hole, or space that was set aside. Looks where they
- * end; those at the file's end stay, as they aren't written yet. */
+/* At the position stand more NULs than fit a buffer: a hole, or space that was set aside. Looks
+ * where they end; those at the file's end stay, as they aren't written yet. */
 static enum visit skip_nuls(struct source *s, struct gen *g, int *error)
 {
 	uint64_t at = g->nul_at > g->read.at ? g->nul_at : g->read.at, stop = at + NUL_SCAN;
@@ -265,7 +268,8 @@ static enum visit skip_nuls(struct source *s, struct gen *g, int *error)
 		off_t data = lseek(g->fd, (off_t)at, SEEK_DATA);
 		if (data > (off_t)at)
 			at = (uint64_t)data;
-		int64_t n = data < 0 && errno == ENXIO ? 0 : file_pread(g->fd, chunk, NUL_CHUNK, at);
+		int64_t n =
+			data < 0 && errno == ENXIO ? 0 : file_pread(g->fd, chunk, NUL_CHUNK, at);
 		if (n <= 0) {
 			*error = (int)n;
 			r = n < 0 ? VISIT_FAILED : VISIT_DRAINED;
@@ -291,8 +295,8 @@ static enum visit skip_nuls(struct source *s, struct gen *g, int *error)
 
 /* ---- visits ---- */
 
-/* What of a compressed file isn't consumed is kept with the marker. Without memory the file is closed:
- * it can be opened again at the position. */
+/* What of a compressed file isn't consumed is kept with the marker. Without memory the file is
+ * closed: it can be opened again at the position. */
 static bool keep_carry(struct gen *g, const struct view *v, size_t consumed)
 {
 	size_t from = v->lead + consumed - g->read.n, n = v->n - from;
@@ -336,7 +340,8 @@ static enum visit visit_packed(struct source *s, struct gen *g, struct tr_writer
 	if (v.packed == DECODE_BAD) {
 		tr_log(TR_LOG_ERROR, tr_host_id(s->host),
 		       "%s: damaged after %llu bytes of content; the rest can't be read",
-		       g->path ? g->path : g->log->path, (unsigned long long)decoder_at(g->decoder));
+		       g->path ? g->path : g->log->path,
+		       (unsigned long long)decoder_at(g->decoder));
 		tr_host_error(s->host, "decompress", 1);
 	}
 	if (v.packed == DECODE_END || v.packed == DECODE_BAD)
@@ -399,7 +404,8 @@ static enum visit find_format(struct source *s, struct gen *g, int *error)
 	return VISIT_MORE;
 }
 
-enum visit gen_visit(struct source *s, struct gen *g, struct tr_writer *w, size_t *bytes, int *error)
+enum visit gen_visit(struct source *s, struct gen *g, struct tr_writer *w, size_t *bytes,
+		     int *error)
 {
 	*bytes = 0;
 	*error = 0;

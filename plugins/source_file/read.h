@@ -18,6 +18,7 @@ enum visit {
 };
 
 /* g is open, and may be read. *bytes: how many were consumed. */
-enum visit gen_visit(struct source *s, struct gen *g, struct tr_writer *w, size_t *bytes, int *error);
+enum visit gen_visit(struct source *s, struct gen *g, struct tr_writer *w, size_t *bytes,
+		     int *error);
 
 #endif

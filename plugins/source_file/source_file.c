@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The source `file`: its options, its state, and its turn on a worker. The way of a line from here is
- * discover.c (what is there), probe.c and judge.c (what it is), turn.c (when), read.c (rows). */
+/* The source `file`: its state, and its turn on a worker. The way of a line from here
+ * is discover.c (what is there), probe.c and judge.c (what it is), turn.c (when), read.c (rows). */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "apply.h"
 #include "discover.h"
 #include "open.h"
+#include "options.h"
 #include "probe.h"
 #include "read.h"
 #include "state.h"
@@ -17,145 +17,6 @@
 
 enum { RUN_BYTES = 1024 * 1024, RUN_VISITS = 256, SAVE_MS = 100 };
 
-#define AT(field, ctype) TR_AT(struct file_cfg, field, ctype)
-
-static const struct tr_word start_words[] = { { "beginning", START_BEGINNING }, { "end", START_END }, { 0 } };
-static const struct tr_word rotated_words[] = { { "auto", ROTATED_AUTO }, { "off", ROTATED_OFF }, { 0 } };
-static const struct tr_word watch_words[] = { { "auto", WATCH_AUTO }, { "poll", WATCH_POLL }, { 0 } };
-static const struct tr_word off[] = { { "off", 0 }, { 0 } };
-
-static const struct tr_opt opts[] = {
-	{ .name = "include",
-	  .type = TR_OPT_TEXT,
-	  .shape = TR_LIST,
-	  .at = AT(include, struct tr_list),
-	  .required = true,
-	  .min = 1,
-	  .doc = "Patterns of absolute paths: *, ? and [...] match neither / nor a leading dot, ** is any number "
-		 "of directories, {a,b} either." },
-	{ .name = "exclude",
-	  .type = TR_OPT_TEXT,
-	  .shape = TR_LIST,
-	  .at = AT(exclude, struct tr_list),
-	  .dflt = "[]",
-	  .doc = "What isn't taken up as a log: a pattern without / is matched against the file's name, any "
-		 "other against the whole path." },
-	{ .name = "start_at",
-	  .type = TR_OPT_ENUM,
-	  .at = AT(start_at, int64_t),
-	  .dflt = "beginning",
-	  .words = start_words,
-	  .doc = "Where logs without state begin. end counts only for files found at the source's first start, "
-		 "after their last delimiter; later ones are read from the beginning." },
-	{ .name = "ignore_older",
-	  .type = TR_OPT_DURATION,
-	  .at = AT(ignore_older_ns, int64_t),
-	  .dflt = "off",
-	  .words = off,
-	  .doc = "A file without state that wasn't written for so long is taken up at its present size." },
-	{ .name = "", .type = TR_OPT_TABLE, .at = offsetof(struct file_cfg, framing), .table = tr_framing_opts },
-	{ .name = "rotated",
-	  .type = TR_OPT_ENUM,
-	  .at = AT(rotated, int64_t),
-	  .dflt = "auto",
-	  .words = rotated_words,
-	  .doc = "Follow a log through its rotated generations, also those that were made and compressed while "
-		 "the agent was down." },
-	{ .name = "rotated_dirs",
-	  .type = TR_OPT_PATH,
-	  .shape = TR_LIST,
-	  .at = AT(rotated_dirs, struct tr_list),
-	  .dflt = "[]",
-	  .doc = "Directories beside the log's own where rotation moves files to (logrotate's olddir)." },
-	{ .name = "rotate_wait",
-	  .type = TR_OPT_DURATION,
-	  .at = AT(rotate_wait_ns, int64_t),
-	  .dflt = "10s",
-	  .doc = "How long the descriptor of a finished generation stays open, as its writer may still write." },
-	{ .name = "max_deleted",
-	  .type = TR_OPT_SIZE,
-	  .at = AT(max_deleted, int64_t),
-	  .dflt = "1GiB",
-	  .doc = "Unread bytes of deleted files that are kept open. Past it the oldest file is given up, which is "
-		 "counted." },
-	{ .name = "close_inactive",
-	  .type = TR_OPT_DURATION,
-	  .at = AT(close_inactive_ns, int64_t),
-	  .dflt = "5m",
-	  .doc = "A file that was not read for so long is closed, and opened again by its identity." },
-	{ .name = "remove_after",
-	  .type = TR_OPT_DURATION,
-	  .at = AT(remove_after_ns, int64_t),
-	  .dflt = "off",
-	  .words = off,
-	  .doc = "Delete a file when all of it is acknowledged and it has not grown for so long." },
-	{ .name = "discover_interval",
-	  .type = TR_OPT_DURATION,
-	  .at = AT(discover_ns, int64_t),
-	  .dflt = "1s",
-	  .min = 10 * TR_MS,
-	  .doc = "How often new paths are looked for where inotify cannot tell of them; elsewhere every 30s." },
-	{ .name = "poll_interval",
-	  .type = TR_OPT_DURATION,
-	  .at = AT(poll_ns, int64_t),
-	  .dflt = "1s",
-	  .min = 10 * TR_MS,
-	  .doc = "How often growth is looked for where inotify cannot tell of it; elsewhere every 30s." },
-	{ .name = "watch",
-	  .type = TR_OPT_ENUM,
-	  .at = AT(watch, int64_t),
-	  .dflt = "auto",
-	  .words = watch_words,
-	  .doc = "poll: without inotify." },
-	{ .name = "filename_label",
-	  .type = TR_OPT_NAME,
-	  .at = AT(filename_label, tr_str),
-	  .dflt = "filename",
-	  .doc = "The label for the path under which the log was taken up, kept through every rotation; empty: "
-		 "none." },
-	{ .name = "offset_field",
-	  .type = TR_OPT_NAME,
-	  .at = AT(offset_field, tr_str),
-	  .dflt = "",
-	  .doc = "A field for the byte offset of the record in its file; empty: none." },
-	{ .name = "per_file_metrics",
-	  .type = TR_OPT_BOOL,
-	  .at = AT(per_file_metrics, bool),
-	  .dflt = "false",
-	  .doc = "Also measure the lag of each log by itself, of at most 1,000." },
-	{ .name = NULL },
-};
-
-static void check_globs(const struct tr_list *l, const char *opt, bool absolute, struct tr_check *c)
-{
-	for (size_t i = 0; i < l->n; i++) {
-		char place[64];
-		struct globs g = { 0 };
-		struct tr_err e = { 0 };
-		snprintf(place, sizeof place, "%s[%zu]", opt, i);
-		tr_str p = l->v[i].s;
-		if (absolute && (p.n == 0 || (p.p[0] != '/' && !tr_str_starts(p, TR_STR("{/")))))
-			tr_check_fail(c, place, "\"%.*s\" must be an absolute path", TR_F(p));
-		else if (globs_add(&g, p, &e) < 0)
-			tr_check_fail(c, place, "\"%.*s\": %s", TR_F(p), e.msg);
-		else
-			for (size_t k = 0; absolute && k < g.n; k++)
-				if (g.v[k].by_name) {
-					tr_check_fail(c, place, "\"%.*s\" must be an absolute path", TR_F(p));
-					break;
-				}
-		globs_free(&g);
-	}
-}
-
-static void file_check(const void *cfg, struct tr_check *c)
-{
-	const struct file_cfg *f = cfg;
-	check_globs(&f->include, "include", true, c);
-	check_globs(&f->exclude, "exclude", false, c);
-	tr_framing_check(&f->framing, c);
-}
-
 /* ---- state ---- */
 
 static void save_log(struct tr_sb *out, const struct log *l)
@@ -163,13 +24,19 @@ static void save_log(struct tr_sb *out, const struct log *l)
 	state_write_log(out, tr_str_c(l->path));
 	for (const struct gen *g = l->first; g; g = g->newer) {
 		struct state_gen sg = {
-			.id = g->id, .mtime_ns = g->mtime_ns, .format = (uint8_t)g->stored,
+			.id = g->id,
+			.mtime_ns = g->mtime_ns,
+			.format = (uint8_t)g->stored,
 			/* not before all of it is acknowledged */
-			.flags = (uint8_t)((g->finished && g->acked.at == g->end ? STATE_FINISHED : 0) |
+			.flags = (uint8_t)((g->finished && g->acked.at == g->end ? STATE_FINISHED
+										 : 0) |
 					   (g->whole ? STATE_WHOLE : 0) |
 					   (g->start == START_AT_END ? STATE_AT_END : 0) |
 					   (g->start == START_AT_SIZE ? STATE_AT_SIZE : 0)),
-			.head = g->head, .mark = g->acked, .base = g->base, .size = g->size,
+			.head = g->head,
+			.mark = g->acked,
+			.base = g->base,
+			.size = g->size,
 			.gone_ns = g->gone_ns,
 			.path = tr_str_c(g->path && strcmp(g->path, l->path) != 0 ? g->path : ""),
 		};
@@ -243,7 +110,8 @@ static int load_state(struct source *s, tr_str state, struct tr_err *e)
 		case STATE_GEN:
 			if (!l || load_gen(s, l, &sg) < 0)
 				return tr_err_set(e, l ? -ENOMEM : -EINVAL, "%s",
-						  l ? "out of memory" : "the saved state is damaged");
+						  l ? "out of memory"
+						    : "the saved state is damaged");
 			break;
 		case STATE_END:
 			return 0;
@@ -424,24 +292,29 @@ static void open_metrics(struct source *s)
 	s->oldest_unread = tr_host_metric(h, "tailrace_file_oldest_unread_seconds",
 					  "How long the oldest of what isn't read has been there.",
 					  TR_GAUGE, NULL, NULL);
-	s->files_open = tr_host_metric(h, "tailrace_files_open", "Files held open.", TR_GAUGE, NULL, NULL);
+	s->files_open =
+		tr_host_metric(h, "tailrace_files_open", "Files held open.", TR_GAUGE, NULL, NULL);
 	s->truncations = tr_host_metric(h, "tailrace_truncations_total",
-					"Files that were truncated or written anew in place.", TR_COUNTER,
-					NULL, NULL);
+					"Files that were truncated or written anew in place.",
+					TR_COUNTER, NULL, NULL);
 	s->holes = tr_host_metric(h, "tailrace_file_nul_bytes_total",
-				  "NULs before records (holes), which were skipped.", TR_COUNTER, NULL, NULL);
-	s->given_up = tr_host_metric(h, "tailrace_file_given_up_bytes_total",
-				     "Unread bytes of deleted files that were given up (max_deleted).",
-				     TR_COUNTER, NULL, NULL);
-	s->generations = tr_host_metric(h, "tailrace_file_rotations_total",
-					"Generations of logs after their first.", TR_COUNTER, NULL, NULL);
+				  "NULs before records (holes), which were skipped.", TR_COUNTER,
+				  NULL, NULL);
+	s->given_up =
+		tr_host_metric(h, "tailrace_file_given_up_bytes_total",
+			       "Unread bytes of deleted files that were given up (max_deleted).",
+			       TR_COUNTER, NULL, NULL);
+	s->generations =
+		tr_host_metric(h, "tailrace_file_rotations_total",
+			       "Generations of logs after their first.", TR_COUNTER, NULL, NULL);
 }
 
 static int open_columns(struct source *s)
 {
 	s->filename_col = s->offset_col = -1;
 	if (s->cfg->filename_label.n) {
-		s->filename_col = tr_host_column(s->host, s->cfg->filename_label.p, TR_LABEL, TR_SEGMENT);
+		s->filename_col =
+			tr_host_column(s->host, s->cfg->filename_label.p, TR_LABEL, TR_SEGMENT);
 		if (s->filename_col < 0)
 			return s->filename_col;
 	}
@@ -567,7 +440,7 @@ const struct tr_plugin tailrace_plugin = {
 	       "files are never read.\n\n"
 	       "A file is followed by inotify where that works, and by polling elsewhere.",
 	.example = "type: file\ninclude: [/var/log/nginx/*.log]\n",
-	.opts = opts,
+	.opts = file_opts,
 	.cfg_size = sizeof(struct file_cfg),
 	.check = file_check,
 	.load = watch_load,

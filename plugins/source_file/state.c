@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The state's bytes: a tag, then little-endian numbers, then strings after their lengths. The end is
- * told by a tag, so that a state that was cut isn't taken for a short one. */
+/* The state's bytes: a tag, then little-endian numbers, then strings after their lengths. The end
+ * is told by a tag, so that a state that was cut isn't taken for a short one. */
 #include "state.h"
 
 enum { TAG_LOG = 'L', TAG_GEN = 'G', TAG_END = 'E', PATH_BYTES_MAX = 64 * 1024 };
@@ -77,7 +77,7 @@ enum state_item state_read(struct tr_rd *r, tr_str *log, struct state_gen *g)
 			return STATE_BAD;
 		*log = tr_rd_bytes(r, n);
 		return r->failed || log->p[0] != '/' || memchr(log->p, 0, n) ? STATE_BAD
-									      : STATE_LOG;
+									     : STATE_LOG;
 	}
 	case TAG_GEN:
 		return read_gen(r, g) ? STATE_GEN : STATE_BAD;

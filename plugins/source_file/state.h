@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the file source remembers over a restart, as bytes: logs, and of each its generations, oldest
- * first. The engine's envelope around it carries the version and a checksum. */
+/* What the file source remembers over a restart, as bytes: logs, and of each its generations,
+ * oldest first. The engine's envelope around it carries the version and a checksum. */
 #ifndef FILE_STATE_H
 #define FILE_STATE_H
 
@@ -32,8 +32,8 @@ void state_write_gen(struct tr_sb *out, const struct state_gen *g);
 void state_write_end(struct tr_sb *out);
 
 enum state_item { STATE_LOG, STATE_GEN, STATE_END, STATE_BAD };
-/* Reads one item after another; a generation belongs to the log before it. Strings are borrowed from the
- * input. After STATE_END or STATE_BAD there is nothing more. */
+/* Reads one item after another; a generation belongs to the log before it. Strings are borrowed
+ * from the input. After STATE_END or STATE_BAD there is nothing more. */
 enum state_item state_read(struct tr_rd *r, tr_str *log, struct state_gen *g);
 
 #endif

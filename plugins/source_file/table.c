@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Logs, generations and families, and how they are found: by inode, by path, by directory and key. */
+/* Logs, generations and families, and how they are found: by inode, by path, by directory and key.
+ */
 #include "table.h"
 
 #include <errno.h>
@@ -112,8 +113,11 @@ static void charge(struct source *s, int64_t n)
 	tr_host_charge(s->host, n);
 }
 
-enum { LOG_BYTES = sizeof(struct log) + 96, GEN_BYTES = sizeof(struct gen) + 192,
-       FAMILY_BYTES = sizeof(struct family) + 128 };
+enum {
+	LOG_BYTES = sizeof(struct log) + 96,
+	GEN_BYTES = sizeof(struct gen) + 192,
+	FAMILY_BYTES = sizeof(struct family) + 128
+};
 
 /* ---- families ---- */
 
@@ -283,7 +287,8 @@ int log_follow(struct source *s, struct log *l, const char *real)
 	if (l->real == real || (l->real && real && strcmp(l->real, real) == 0))
 		return 0;
 	char *copy = real ? tr_str_dup(tr_str_c(real)) : NULL;
-	struct family *was = l->family, *f = copy || !real ? family_of(s, real ? real : l->path) : NULL;
+	struct family *was = l->family,
+		      *f = copy || !real ? family_of(s, real ? real : l->path) : NULL;
 	if (!f) {
 		free(copy);
 		return -ENOMEM;

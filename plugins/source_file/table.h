@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the file source knows: logs, their generations, and the families by which they are judged. All of
- * it belongs to the source's task (run() and the ends of its slow calls, never two at a time). What
- * save() and advance() see from other threads is changed under source->lock. */
+/* What the file source knows: logs, their generations, and the families by which they are judged.
+ * All of it belongs to the source's task (run() and the ends of its slow calls, never two at a
+ * time). What save() and advance() see from other threads is changed under source->lock. */
 #ifndef FILE_TABLE_H
 #define FILE_TABLE_H
 
@@ -15,7 +15,7 @@
 
 struct file_cfg {
 	struct tr_list include, exclude, rotated_dirs;
-	int64_t start_at, rotated, watch; /* words */
+	int64_t start_at, rotated, watch;         /* words */
 	int64_t ignore_older_ns, remove_after_ns; /* 0: off */
 	struct tr_framing_cfg framing;
 	int64_t rotate_wait_ns, max_deleted, close_inactive_ns, discover_ns, poll_ns;
@@ -83,34 +83,37 @@ struct gen {
 	/* reading */
 	struct mark read;
 	int fd;             /* -1: closed */
-	enum format format; /* of what is open: the file that it was, while `stored` tells of its copy */
+	enum format format; /* of what is open: the file that it was, while `stored` tells of its
+			       copy */
 	struct decoder *decoder;
-	char *carry; /* of a compressed one: the marker and what wasn't a whole record, carry_n bytes */
+	char *carry; /* of a compressed one: the marker and what wasn't a whole record, carry_n
+			bytes */
 	size_t carry_n;
-	bool packed_end;     /* the decoder has come to the end */
-	bool live;           /* its log's path leads to it */
-	bool deleted;        /* open, and no name leads to it any more */
-	bool drained;        /* everything there was has been read, but for an unfinished line */
-	bool check;          /* identity is to be checked before the next read */
-	bool changed;        /* its file holds another content: waits for judgement */
-	bool unjudged;       /* from the saved state: where it is now isn't known yet */
-	bool opening;        /* an io thread is at it */
-	bool busy;           /* an io thread has it in hand: it may not be dropped */
-	bool reported;       /* a failure was logged; until it can be read again */
-	bool based;          /* base is final */
+	bool packed_end; /* the decoder has come to the end */
+	bool live;       /* its log's path leads to it */
+	bool deleted;    /* open, and no name leads to it any more */
+	bool drained;    /* everything there was has been read, but for an unfinished line */
+	bool check;      /* identity is to be checked before the next read */
+	bool changed;    /* its file holds another content: waits for judgement */
+	bool unjudged;   /* from the saved state: where it is now isn't known yet */
+	bool opening;    /* an io thread is at it */
+	bool busy;       /* an io thread has it in hand: it may not be dropped */
+	bool reported;   /* a failure was logged; until it can be read again */
+	bool based;      /* base is final */
 	bool flush, flush_lines; /* emit the unfinished last record */
 	enum start start;
-	uint64_t ticket;     /* QUEUE_BASE: it is saved when this is */
-	uint64_t nul_at;     /* looked for an end of the NULs at the position up to here */
-	size_t need;            /* bytes that the next read must offer at least */
-	uint64_t no_more_at;    /* an unfinished line was seen up to here: look again past it */
-	int64_t no_more_mtime;  /* … or when it was written in place */
-	uint64_t flushed_at, lines_flushed_at; /* what is unfinished of it was emitted at this size */
-	int64_t grew_ns;        /* monotonic: when it last grew, as far as known */
-	int64_t left_ns;        /* monotonic: since when it isn't live; 0: it is */
-	int64_t used_ns;        /* monotonic: last read */
-	int64_t retry_ns;       /* monotonic: it couldn't be opened; not before then */
-	int64_t behind_ns;      /* wall clock: unread since; 0: nothing is */
+	uint64_t ticket;       /* QUEUE_BASE: it is saved when this is */
+	uint64_t nul_at;       /* looked for an end of the NULs at the position up to here */
+	size_t need;           /* bytes that the next read must offer at least */
+	uint64_t no_more_at;   /* an unfinished line was seen up to here: look again past it */
+	int64_t no_more_mtime; /* … or when it was written in place */
+	uint64_t flushed_at,
+		lines_flushed_at; /* what is unfinished of it was emitted at this size */
+	int64_t grew_ns;          /* monotonic: when it last grew, as far as known */
+	int64_t left_ns;          /* monotonic: since when it isn't live; 0: it is */
+	int64_t used_ns;          /* monotonic: last read */
+	int64_t retry_ns;         /* monotonic: it couldn't be opened; not before then */
+	int64_t behind_ns;        /* wall clock: unread since; 0: nothing is */
 	enum gen_queue queue;
 	struct gen *qprev, *qnext;
 	struct tr_ack_line line;
@@ -121,13 +124,13 @@ struct gen {
 struct log {
 	struct node by_path;
 	struct family *family;
-	struct log *next; /* in the family */
-	char *path;       /* for ever: the label */
-	char *real;       /* where the symlink `path` leads; NULL: it is none */
+	struct log *next;         /* in the family */
+	char *path;               /* for ever: the label */
+	char *real;               /* where the symlink `path` leads; NULL: it is none */
 	struct gen *first, *last; /* generations, oldest first */
-	bool seen;  /* in the walk under way */
-	bool start; /* found at the source's first start: start_at counts */
-	bool own;   /* a file of the agent's: never read */
+	bool seen;                /* in the walk under way */
+	bool start;               /* found at the source's first start: start_at counts */
+	bool own;                 /* a file of the agent's: never read */
 	bool polled;
 	bool reported;
 	tr_metric *lag; /* per_file_metrics */
@@ -138,7 +141,8 @@ struct held {
 	struct file_id id;
 	uint64_t size;
 	int64_t since_ns;
-	const struct log *from; /* it is a generation of that log if it is none of another; or NULL */
+	const struct log
+		*from; /* it is a generation of that log if it is none of another; or NULL */
 };
 
 /* Logs of one directory whose names could be of each other's families: judged together. */
@@ -151,7 +155,7 @@ struct family {
 	struct held *held;
 	size_t nheld;
 	bool due, judging, again;
-	uint8_t outdated; /* judgements in a row that came too late */
+	uint8_t outdated;              /* judgements in a row that came too late */
 	int64_t due_ns, not_before_ns; /* monotonic */
 };
 
@@ -175,7 +179,8 @@ struct source {
 	struct tr_match *match;
 	int filename_col, offset_col, truncated_col; /* -1: none */
 
-	pthread_mutex_t lock; /* guards what save() writes, see struct gen; and the list of gens and logs */
+	pthread_mutex_t
+		lock; /* guards what save() writes, see struct gen; and the list of gens and logs */
 	struct gen **gens;
 	size_t ngens, gens_cap;
 	uint64_t next_seq;
@@ -184,7 +189,7 @@ struct source {
 	struct gen *queue_first[QUEUES], *queue_last[QUEUES];
 	size_t queued[QUEUES];
 	struct family *due_first, *due_last;
-	size_t nopen;      /* descriptors held, or about to be */
+	size_t nopen; /* descriptors held, or about to be */
 	size_t max_open;
 	size_t ndecoders;
 
@@ -196,20 +201,22 @@ struct source {
 	bool watch_said; /* that inotify can't */
 
 	bool walking, judging, opening, polling; /* a slow call is out */
-	bool judged; /* at least once: what is held back may wait on */
+	bool judged;                             /* at least once: what is held back may wait on */
 	bool walk_again, walked;                 /* a walk is wanted; one has ended */
 	bool first_start;                        /* there was no state */
 	bool stopped;
-	bool save_soon;        /* a log was taken up: unless it is saved, a restart is its first start again */
+	bool save_soon; /* a log was taken up: unless it is saved, a restart is its first start
+			   again */
 	int64_t save_after_ns; /* but not before then */
 	int64_t walk_at_ns, walk_not_before_ns, tend_at_ns, poll_at_ns, judge_at_ns; /* monotonic */
-	int64_t often_at_ns; /* files without events are due */
+	int64_t often_at_ns;          /* files without events are due */
 	size_t poll_next, often_next; /* where those rounds stand */
-	size_t often_left; /* of a round of polls that is under way */
-	size_t per_file;    /* metrics by file */
+	size_t often_left;            /* of a round of polls that is under way */
+	size_t per_file;              /* metrics by file */
 	int64_t charged;
 
-	tr_metric *lag_bytes, *oldest_unread, *files_open, *truncations, *holes, *given_up, *generations;
+	tr_metric *lag_bytes, *oldest_unread, *files_open, *truncations, *holes, *given_up,
+		*generations;
 	struct tr_log_gate walk_gate, descriptor_gate;
 };
 

@@ -112,7 +112,8 @@ static void tend_closed(struct source *s, struct gen *g, int64_t now, int64_t *n
 		}
 		g->retry_ns = 0;
 	}
-	if (!g->live && g->path && g->drained && !g->finished && !g->whole && !g->changed && !g->unjudged)
+	if (!g->live && g->path && g->drained && !g->finished && !g->whole && !g->changed &&
+	    !g->unjudged)
 		tend_rotated(s, g, now, next);
 	else
 		gen_consider(s, g);
@@ -189,8 +190,9 @@ static void remove_done(void *arg)
 
 static void tend_remove(struct source *s, struct gen *g, int64_t wall)
 {
-	if (!s->cfg->remove_after_ns || !g->path || g->busy || g->opening || g->whole || g->reported ||
-	    wall - g->mtime_ns < s->cfg->remove_after_ns || !tr_ack_line_idle(&g->line))
+	if (!s->cfg->remove_after_ns || !g->path || g->busy || g->opening || g->whole ||
+	    g->reported || wall - g->mtime_ns < s->cfg->remove_after_ns ||
+	    !tr_ack_line_idle(&g->line))
 		return;
 	bool packed = g->stored == FORMAT_GZIP || g->stored == FORMAT_ZSTD;
 	pthread_mutex_lock(&s->lock);
@@ -201,8 +203,12 @@ static void tend_remove(struct source *s, struct gen *g, int64_t wall)
 	struct removal *r = malloc(sizeof *r);
 	if (!r)
 		return;
-	*r = (struct removal){ .source = s, .gen = g, .path = tr_str_dup(tr_str_c(g->path)),
-			       .id = g->id, .size = g->size, .mtime_ns = g->mtime_ns };
+	*r = (struct removal){ .source = s,
+			       .gen = g,
+			       .path = tr_str_dup(tr_str_c(g->path)),
+			       .id = g->id,
+			       .size = g->size,
+			       .mtime_ns = g->mtime_ns };
 	if (r->path && tr_host_io(s->host, remove_fn, remove_done, r) == 0) {
 		g->busy = true;
 		return;
@@ -239,7 +245,8 @@ static void tend_gone(struct source *s, size_t gone, int64_t wall)
 	while (gone > GONE_MAX) {
 		struct gen *oldest = NULL;
 		for (size_t i = 0; i < s->ngens; i++)
-			if (may_drop(s->gens[i]) && (!oldest || s->gens[i]->gone_ns < oldest->gone_ns))
+			if (may_drop(s->gens[i]) &&
+			    (!oldest || s->gens[i]->gone_ns < oldest->gone_ns))
 				oldest = s->gens[i];
 		if (!oldest)
 			return;

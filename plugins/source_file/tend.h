@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What has its time: unfinished lines are emitted, rotated generations let go, idle descriptors closed,
- * what was forgotten expires, lag is measured. */
+/* What has its time: unfinished lines are emitted, rotated generations let go, idle descriptors
+ * closed, what was forgotten expires, lag is measured. */
 #ifndef FILE_TEND_H
 #define FILE_TEND_H
 
@@ -10,7 +10,8 @@
 int64_t tend(struct source *s);
 /* For run --once: emits what is unfinished. True when nothing was. */
 bool tend_once(struct source *s);
-/* The unfinished last record of an open generation was to be emitted, and as much as could be was. */
+/* The unfinished last record of an open generation was to be emitted, and as much as could be was.
+ */
 void tend_flushed(struct source *s, struct gen *g);
 
 #endif

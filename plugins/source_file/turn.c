@@ -17,7 +17,8 @@ static _Atomic unsigned sources;
 void turn_join(struct source *s)
 {
 	struct rlimit r;
-	size_t limit = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < 1000000 ? r.rlim_cur : 1000000;
+	size_t limit =
+		getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < 1000000 ? r.rlim_cur : 1000000;
 	/* a quarter is the others': sockets, state, spools */
 	size_t others = limit / 4 > 64 ? limit / 4 : 64;
 	s->max_open = limit > others + 16 ? limit - others : 16;
@@ -50,8 +51,8 @@ static bool is_its_turn(const struct gen *g)
 	return true;
 }
 
-/* The summed length of the generations before. Must be on disk before a row of g leaves, so that the
- * row's offset is the same if it is sent again. */
+/* The summed length of the generations before. Must be on disk before a row of g leaves, so that
+ * the row's offset is the same if it is sent again. */
 static bool has_base(struct source *s, struct gen *g)
 {
 	if (g->based)
@@ -80,8 +81,8 @@ static bool has_base(struct source *s, struct gen *g)
 
 void gen_consider(struct source *s, struct gen *g)
 {
-	if (s->stopped || g->opening || g->changed || g->unjudged || g->whole || g->queue == QUEUE_READY ||
-	    g->queue == QUEUE_OPEN || g->retry_ns > tr_mono_ns())
+	if (s->stopped || g->opening || g->changed || g->unjudged || g->whole ||
+	    g->queue == QUEUE_READY || g->queue == QUEUE_OPEN || g->retry_ns > tr_mono_ns())
 		return;
 	if (g->fd >= 0) {
 		bool look = g->check || !g->drained || g->flush || g->flush_lines;

@@ -178,15 +178,16 @@ static void visit(struct walk *w, char *path, size_t n, struct ats *here)
 		last = last || here->v[i].part + 1 == g->n;
 	}
 	if (all_literal) {
-		/* no need to read it, nor the right to; its changes matter where a file is expected in it or
-		 * a directory is missing */
+		/* no need to read it, nor the right to; its changes matter where a file is expected
+		 * in it or a directory is missing */
 		bool missing = last;
 		for (size_t i = 0; i < here->n; i++) {
 			const struct glob *g = here->v[i].glob;
 			const char *name = g->parts[here->v[i].part].text;
 			bool again = false;
 			for (size_t k = 0; k < i && !again; k++)
-				again = strcmp(here->v[k].glob->parts[here->v[k].part].text, name) == 0;
+				again = strcmp(here->v[k].glob->parts[here->v[k].part].text,
+					       name) == 0;
 			if (again)
 				continue;
 			size_t dirs = w->ndirs, files = w->nfiles;

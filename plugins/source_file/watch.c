@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The watcher's thread. Directories are watched, not files, so that ten thousand files are one watch
- * and a rename is seen. */
+/* The watcher's thread. Directories are watched, not files, so that ten thousand files are one
+ * watch and a rename is seen. */
 #include "watch.h"
 
 #include <errno.h>
@@ -52,7 +52,8 @@ enum { BUCKETS = 1024 };
 
 /* File scope because the library's state is the process's: there can't be two of these. */
 static struct {
-	pthread_mutex_t lock; /* guards all of it, but not the library: that is the thread's alone */
+	pthread_mutex_t
+		lock; /* guards all of it, but not the library: that is the thread's alone */
 	pthread_cond_t change; /* of stop, asked */
 	bool loaded, running, stop, asked;
 	size_t ndirs;
@@ -144,8 +145,8 @@ static void end_watch_locked(struct watched *d)
 		inotifytools_remove_watch_by_wd(wd);
 }
 
-/* Gives up the lock for the time of the system call, which blocks where the directory is on a server
- * that hangs: then nothing is told for as long, and polling goes on. */
+/* Gives up the lock for the time of the system call, which blocks where the directory is on a
+ * server that hangs: then nothing is told for as long, and polling goes on. */
 static void begin_watch_locked(struct watched *d)
 {
 	int error = 0, wd = -1;
@@ -195,8 +196,8 @@ static void gone_locked(int wd, bool in_kernel)
 	if (in_kernel) {
 		inotifytools_remove_watch_by_wd(wd);
 	} else {
-		/* The library keeps the path of a watch that ended and would find its number again under
-		 * it; it has no call to forget one quietly. */
+		/* The library keeps the path of a watch that ended and would find its number again
+		 * under it; it has no call to forget one quietly. */
 		char name[32];
 		snprintf(name, sizeof name, "\001%d/", wd);
 		inotifytools_set_filename_by_wd(wd, name);
@@ -264,8 +265,8 @@ static void *watcher_main(void *arg)
 	return NULL;
 }
 
-/* With every signal blocked: they are the main thread's. Detached, as it ends only when the library's
- * wait does, and nobody need wait for that. */
+/* With every signal blocked: they are the main thread's. Detached, as it ends only when the
+ * library's wait does, and nobody need wait for that. */
 static int start_locked(void)
 {
 	sigset_t all, was;
@@ -283,7 +284,8 @@ static int start_locked(void)
 int watch_join(void (*wake)(void *arg), void *arg, struct watch_client **out, struct tr_err *e)
 {
 	if (!watcher.loaded)
-		return tr_err_set(e, -(watcher.load_error ? watcher.load_error : EMFILE), "inotify: %s",
+		return tr_err_set(e, -(watcher.load_error ? watcher.load_error : EMFILE),
+				  "inotify: %s",
 				  strerror(watcher.load_error ? watcher.load_error : EMFILE));
 	struct watch_client *c = calloc(1, sizeof *c);
 	if (!c)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The source `stdin`: records from standard input, until its end. The descriptor is shared with whoever
- * gave it to us, so it isn't made non-blocking; the loop says when it can be read without waiting. */
+/* The source `stdin`: records from standard input, until its end. The descriptor is shared with
+ * whoever gave it to us, so it isn't made non-blocking; the loop says when it can be read without
+ * waiting. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -46,7 +47,10 @@ struct input {
 };
 
 static const struct tr_opt opts[] = {
-	{ .name = "", .type = TR_OPT_TABLE, .at = offsetof(struct stdin_cfg, framing), .table = tr_framing_opts },
+	{ .name = "",
+	  .type = TR_OPT_TABLE,
+	  .at = offsetof(struct stdin_cfg, framing),
+	  .table = tr_framing_opts },
 	{ .name = NULL },
 };
 
@@ -94,7 +98,8 @@ static void watch(void *arg)
 {
 	struct input *in = arg;
 	struct source *s = in->source;
-	if (s && !in->watched && uv_poll_init(tr_host_loop(s->host), &in->poll, STDIN_FILENO) == 0) {
+	if (s && !in->watched &&
+	    uv_poll_init(tr_host_loop(s->host), &in->poll, STDIN_FILENO) == 0) {
 		in->watched = true;
 		in->poll.data = in;
 		atomic_fetch_add(&in->refs, 1); /* the handle's, until it is closed */
@@ -137,14 +142,16 @@ static void wait_for_input(struct source *s)
 
 /* ---- reading ---- */
 
-static bool put_row(struct source *s, struct tr_writer *w, const struct tr_record *r, uint64_t offset)
+static bool put_row(struct source *s, struct tr_writer *w, const struct tr_record *r,
+		    uint64_t offset)
 {
 	tr_str msg = { r->p, r->n };
 	if (tr_framer_must_decode(s->framer)) {
 		char *out = tr_writer_alloc(w, (size_t)r->n / 2 * 3 + 3);
 		if (!out)
 			return false;
-		msg = (tr_str){ out, tr_frame_decode(tr_framer_charset(s->framer), r->p, r->n, out) };
+		msg = (tr_str){ out,
+				tr_frame_decode(tr_framer_charset(s->framer), r->p, r->n, out) };
 	}
 	if (!tr_writer_row(w, msg, offset))
 		return false;
@@ -163,7 +170,8 @@ static uint8_t skipping_after(const struct source *s, const struct tr_record *r)
 	return s->cfg->framing.multiline_start || s->cfg->framing.multiline_continue ? 2 : 0;
 }
 
-/* Frames p[0..n) and writes rows. Returns the bytes done with; *full: there was no memory for the rest. */
+/* Frames p[0..n) and writes rows. Returns the bytes done with; *full: there was no memory for the
+ * rest. */
 static size_t emit(struct source *s, struct tr_writer *w, const char *p, size_t n, unsigned flush,
 		   bool *full)
 {
@@ -227,7 +235,8 @@ static bool more_input(struct source *s, char *p, size_t *n, size_t room)
 	if (k < 0 && (errno == EINTR || errno == EAGAIN))
 		return false;
 	if (k < 0) {
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host), "read standard input: %s", strerror(errno));
+		tr_log(TR_LOG_ERROR, tr_host_id(s->host), "read standard input: %s",
+		       strerror(errno));
 		tr_host_error(s->host, "read", 1);
 	}
 	if (k <= 0) {

@@ -20,6 +20,7 @@ class Scene:
         self.extra = extra
         self.encoding = "raw"
         self.more_sinks = ""
+        self.extra_source = None
         self.agent = None
         self.written = []
 
@@ -47,9 +48,11 @@ class Scene:
 
     def start(self, **kw):
         tap.need(not self.agent or self.agent.code is not None, "the last agent has ended")
-        config = (f"labels: {{}}\n{self.extra}\nsources:\n  f:\n    type: file\n" +
-                  "".join(f"    {line}\n" for line in tailrace.yaml(self.opts).splitlines()) +
-                  "sinks:\n  out:\n    type: console\n    inputs: [f]\n"
+        sources = {"f": {"type": "file", **self.opts}}
+        if self.extra_source:
+            sources["g"] = self.extra_source
+        config = (f"labels: {{}}\n{self.extra}\n" + tailrace.yaml({"sources": sources}) +
+                  f"sinks:\n  out:\n    type: console\n    inputs: [{', '.join(sources)}]\n"
                   f"    encoding: {self.encoding}\n" + self.more_sinks)
         first = not self.agent
         self.agent = tailrace.Agent(config, dir=self.dir, **kw)

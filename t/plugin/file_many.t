@@ -242,6 +242,56 @@ def ignore_older_takes_up_old_files_at_their_size():
 
 
 @test
+def a_file_moved_to_another_directory_is_the_same():
+    s = Scene()
+    s.opts["include"] = [s.path("*/*.log")]
+    os.mkdir(s.path("x"))
+    os.mkdir(s.path("y"))
+    s.put("x/a.log", "1\n")
+    s.start()
+    s.wait_lines(1)
+    os.rename(s.path("x/a.log"), s.path("y/b.log"))
+    s.append("y/b.log", "2\n")
+    s.wait_lines(2)
+    s.stop()
+    os.rename(s.path("y/b.log"), s.path("x/c.log"))
+    s.append("x/c.log", "3\n")
+    s.start()
+    s.is_(["1", "2", "3"], "read on")
+    time.sleep(1)
+    tap.is_(s.text(), ["1", "2", "3"], "and not again")
+    s.stop()
+
+
+@test
+def two_sources_see_the_same_directory():
+    s = Scene(poll_interval="1h", discover_interval="1h")
+    s.opts["include"] = [s.path("a*.log")]
+    s.extra_source = {"type": "file", "include": [s.path("*b.log")], "filename_label": ""}
+    s.start()
+    s.put("a.log", "1\n")
+    s.put("b.log", "2\n")
+    s.put("ab.log", "3\n")
+    s.wait_lines(4)
+    tap.is_(sorted(s.text()), ["1", "2", "3", "3"], "each its own")
+    s.stop()
+
+
+@test
+def lag_is_told_by_file():
+    s = Scene(per_file_metrics=True)
+    s.append("a.log", "1\nunfinished")
+    s.start()
+    s.agent.wait_metric("tailrace_file_path_lag_bytes", 10, component_id="f",
+                        filename=s.path("a.log"))
+    s.agent.wait_metric("tailrace_file_lag_bytes", 10, component_id="f")
+    s.agent.wait_metric("tailrace_file_oldest_unread_seconds", lambda n: n > 0, component_id="f")
+    s.append("a.log", " no more\n")
+    s.agent.wait_metric("tailrace_file_lag_bytes", 0, component_id="f")
+    s.stop()
+
+
+@test
 def exclude_by_name_and_by_path():
     s = Scene(exclude=["*.debug.log"])
     s.opts["include"] = [s.path("**/*.{log,txt}")]

@@ -119,6 +119,33 @@ def R5_copytruncate_the_copy_matches_and_both_are_appended_to():
 
 
 @test
+def R5_a_copy_is_held_back_until_the_file_is_truncated():
+    s = Scene(rotate_wait="20s")
+    s.opts["include"] = [s.path("a.log*")]
+    log = s.log("a.log")
+    s.start()
+    for i in range(2):
+        log.lines(100)
+        s.wait_all()
+        log.copytruncate(between=lambda: time.sleep(0.7))
+        log.lines(10)
+    s.strict()
+    s.stop()
+
+
+@test
+def R5_a_copy_that_no_truncation_follows_is_read():
+    s = Scene()
+    s.opts["include"] = [s.path("a.log*")]
+    s.put("a.log", "one line, long enough\n")
+    s.start()
+    s.wait_lines(1)
+    shutil.copyfile(s.path("a.log"), s.path("a.log.1"))
+    s.is_(["one line, long enough"] * 2, "after rotate_wait")
+    s.stop()
+
+
+@test
 def R5_copytruncate_again_and_again_with_unread_lines():
     s = Scene()
     s.opts["include"] = [s.path("a.log*")]
@@ -171,6 +198,37 @@ def R8_truncated_and_refilled_past_the_old_offset():
     os.truncate(log.path, 0)
     log.lines(500)
     s.strict()
+    s.stop()
+
+
+@test
+def R8_refilled_with_the_same_beginning():
+    s = Scene(watch="poll", poll_interval="300ms")
+    head = "".join(f"# header {i}\n" for i in range(100))  # more than the head that is remembered
+    s.put("a.log", head + "".join(f"a:{i}\n" for i in range(1, 51)))
+    s.start()
+    s.wait_lines(150)
+    with open(s.path("a.log"), "r+b") as f:
+        f.truncate(0)
+        f.write((head + "".join(f"b:{i}\n" for i in range(1, 101))).encode())
+    s.wait_lines(350)
+    tap.is_(s.text()[150:], head.split("\n")[:-1] + [f"b:{i}" for i in range(1, 101)],
+            "all of what it holds now")
+    s.stop()
+
+
+@test
+def R8_refilled_with_the_same_bytes_before_the_position():
+    s = Scene(watch="poll", poll_interval="300ms")
+    tail = "tail\n" * 30  # more than the marker that is remembered
+    s.put("a.log", "a" * 49 + "\n" + tail)
+    s.start()
+    s.wait_lines(31)
+    with open(s.path("a.log"), "r+b") as f:
+        f.truncate(0)
+        f.write(("b" * 49 + "\n" + tail + "more\n").encode())
+    s.wait_lines(63)
+    tap.is_(s.text()[31:], ["b" * 49] + ["tail"] * 30 + ["more"], "all of what it holds now")
     s.stop()
 
 
@@ -239,6 +297,20 @@ def R14_deleted_while_open_is_finished_and_let_go():
 
 
 @test
+def R14_deleted_and_written_to_a_while_later():
+    s = Scene(rotate_wait="5s")
+    log = s.log("a.log")
+    s.start()
+    log.lines(10)
+    s.wait_all()
+    os.unlink(log.path)
+    time.sleep(1.5)  # so that the agent knows, and has looked
+    log.lines(10)
+    s.strict()
+    s.stop()
+
+
+@test
 def R15_unlinked_and_recreated():
     s = Scene()
     log = s.log("a.log")
@@ -268,6 +340,44 @@ def R16_recreated_until_the_inode_is_the_same():
         log.lines(n)
         s.wait_all()
     s.strict()
+    s.stop()
+
+
+@test
+def R16_recreated_with_the_same_content_and_more():
+    s = Scene()
+    text = "".join(f"the same {i}\n" for i in range(200))
+    s.put("a.log", text)
+    s.start()
+    s.wait_lines(200)
+    ino = os.stat(s.path("a.log")).st_ino
+    for i in range(200):
+        os.unlink(s.path("a.log"))
+        s.append("a.log", text + "more\n")
+        if os.stat(s.path("a.log")).st_ino == ino:
+            break
+        s.wait_lines(200 + 201 * (i + 1))
+    s.wait_lines(200 + 201 * (i + 1))
+    tap.is_(s.text()[-201:], (text + "more\n").split("\n")[:-1], "it is another file")
+    s.stop()
+
+
+@test
+def the_same_short_content_every_night():
+    s = Scene()
+    for night in range(1, 5):
+        if night > 1:
+            if os.path.exists(s.path("status.log.1")):
+                os.rename(s.path("status.log.1"), s.path("status.log.2"))
+            os.rename(s.path("status.log"), s.path("status.log.1"))
+        s.append("status.log", "OK\n")
+        if night == 1:
+            s.start()
+        s.wait_lines(night)
+        if night == 3:
+            s.restart()
+    time.sleep(0.5)
+    tap.is_(s.text(), ["OK"] * 4, "one a night")
     s.stop()
 
 

@@ -49,7 +49,8 @@ static int with(const void *p, size_t n)
 static size_t gzip(const char *p, size_t n, char *out, size_t cap)
 {
 	z_stream z = { 0 };
-	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY),
+			 Z_OK);
 	z.next_in = (unsigned char *)p;
 	z.avail_in = (unsigned)n;
 	z.next_out = (unsigned char *)out;
@@ -77,7 +78,8 @@ static size_t decode_all(int fd, enum format f, size_t step, enum decode_end *en
 	size_t n = 0;
 	*end = DECODE_MORE;
 	while (*end == DECODE_MORE) {
-		ssize_t k = decoder_read(d, fd, got + n, step < sizeof got - n ? step : sizeof got - n, end);
+		ssize_t k = decoder_read(d, fd, got + n,
+					 step < sizeof got - n ? step : sizeof got - n, end);
 		assert_true(k >= 0);
 		n += (size_t)k;
 	}
@@ -103,7 +105,8 @@ static void members_and_frames_are_one_content(void **state)
 		close(fd);
 
 		n = ZSTD_compress(packed, sizeof packed, text, half, 3);
-		n += ZSTD_compress(packed + n, sizeof packed - n, text + half, sizeof text - half, 3);
+		n += ZSTD_compress(packed + n, sizeof packed - n, text + half, sizeof text - half,
+				   3);
 		fd = with(packed, n);
 		assert_int_equal(decode_all(fd, FORMAT_ZSTD, step, &end), sizeof text);
 		assert_int_equal(end, DECODE_END);
@@ -256,9 +259,15 @@ static void state_comes_back_as_it_was(void **state)
 {
 	(void)state;
 	struct tr_sb sb = { 0 };
-	struct state_gen a = { .id = { 0, 11, 12 }, .mtime_ns = 13, .format = FORMAT_GZIP,
-			       .flags = STATE_FINISHED | STATE_AT_END, .head = { 1000, 14 },
-			       .base = 15, .size = 16, .gone_ns = 17, .path = TR_STR("/d/a.1.gz") };
+	struct state_gen a = { .id = { 0, 11, 12 },
+			       .mtime_ns = 13,
+			       .format = FORMAT_GZIP,
+			       .flags = STATE_FINISHED | STATE_AT_END,
+			       .head = { 1000, 14 },
+			       .base = 15,
+			       .size = 16,
+			       .gone_ns = 17,
+			       .path = TR_STR("/d/a.1.gz") };
 	static const char before[] = "12345";
 	mark_set(&a.mark, 5, before + 5, 5);
 	a.mark.skipping = 2;

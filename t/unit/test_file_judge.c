@@ -87,8 +87,8 @@ static const struct judge_ops fake = { fake_look, fake_holds, fake_is_prefix };
 
 static const char *name_of(enum cand_is is)
 {
-	static const char *const names[] = { "ignored", "known", "new", "recovered",
-					     "own", "held", "unreadable" };
+	static const char *const names[] = { "ignored", "known", "new",       "recovered",
+					     "own",     "held",  "unreadable" };
 	return names[is];
 }
 
@@ -98,8 +98,13 @@ static void play(const struct scene *s)
 	struct kin_log logs[MAX] = { 0 };
 	struct cand cands[MAX] = { 0 };
 	char paths[2][MAX][64];
-	struct judgement j = { .known = known, .logs = logs, .cands = cands, .ops = &fake,
-			       .ctx = (void *)s, .rotated = !s->rotated_off, .now_ns = 1000,
+	struct judgement j = { .known = known,
+			       .logs = logs,
+			       .cands = cands,
+			       .ops = &fake,
+			       .ctx = (void *)s,
+			       .rotated = !s->rotated_off,
+			       .now_ns = 1000,
 			       .rotate_wait_ns = 100 };
 	for (; j.nlogs < MAX && s->logs[j.nlogs]; j.nlogs++) {
 		snprintf(paths[0][j.nlogs], 64, "/d/%s", s->logs[j.nlogs]);
@@ -109,9 +114,13 @@ static void play(const struct scene *s)
 		const struct gen *g = &s->gens[j.nknown];
 		size_t n = strlen(g->read);
 		struct known *k = &known[j.nknown];
-		*k = (struct known){ .size = g->size ? g->size : n, .log = (uint32_t)g->log, .seq = j.nknown + 1,
-				     .id = { 0, g->ino, (int64_t)g->ino }, .mtime_ns = g->mtime,
-				     .packed = g->packed, .whole = g->whole,
+		*k = (struct known){ .size = g->size ? g->size : n,
+				     .log = (uint32_t)g->log,
+				     .seq = j.nknown + 1,
+				     .id = { 0, g->ino, (int64_t)g->ino },
+				     .mtime_ns = g->mtime,
+				     .packed = g->packed,
+				     .whole = g->whole,
 				     .head = { (uint32_t)n, tr_hash(g->read, n) } };
 		mark_set(&k->mark, n, g->read + n, n);
 	}
@@ -119,12 +128,18 @@ static void play(const struct scene *s)
 		const struct file *f = &s->files[j.ncands];
 		struct cand *c = &cands[j.ncands];
 		snprintf(paths[1][j.ncands], 64, "/d/%s", f->name);
-		*c = (struct cand){ .path = paths[1][j.ncands], .name = tr_str_c(f->name),
-				    .wanted = f->wanted, .live_of = -1, .held_from = -1,
+		*c = (struct cand){ .path = paths[1][j.ncands],
+				    .name = tr_str_c(f->name),
+				    .wanted = f->wanted,
+				    .live_of = -1,
+				    .held_from = -1,
 				    .held_since_ns = f->held_since,
-				    .st = { .id = { 7, f->ino, f->btime ? f->btime : (int64_t)f->ino },
-					    .size = strlen(f->content), .mtime_ns = f->mtime,
-					    .regular = true, .nlink = 1 } };
+				    .st = { .id = { 7, f->ino,
+						    f->btime ? f->btime : (int64_t)f->ino },
+					    .size = strlen(f->content),
+					    .mtime_ns = f->mtime,
+					    .regular = true,
+					    .nlink = 1 } };
 		for (size_t i = 0; i < j.nlogs; i++)
 			if (strcmp(s->logs[i], f->name) == 0)
 				c->live_of = (int)i;
