@@ -13,7 +13,7 @@ from tap import test
 from tailing import Scene
 
 SEED = int(os.environ.get("TR_SEED", "1"))
-SEQUENCES = int(os.environ.get("TR_SEQUENCES", "12"))
+SEQUENCES = int(os.environ.get("TR_SEQUENCES", "4"))
 STEPS = 40
 
 
