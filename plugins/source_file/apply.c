@@ -33,11 +33,23 @@ static void rewritten(struct source *s, struct gen *g)
 	gen_set_id(s, g, &none);
 }
 
+/* What is open was found to hold something else: whatever the judgement is, it isn't read on by that
+ * descriptor. */
+static void stop_if_changed(struct source *s, struct gen *g)
+{
+	if (!g->changed)
+		return;
+	g->changed = false;
+	g->check = true;
+	gen_close(s, g);
+	gen_queue(s, g, QUEUE_NONE);
+}
+
 static void lost(struct source *s, struct gen *g, const char *how)
 {
 	gen_set_path(s, g, NULL);
 	gen_left(g);
-	g->changed = false;
+	stop_if_changed(s, g);
 	struct file_stat st;
 	if (g->fd >= 0) {
 		g->deleted = file_stat_fd(g->fd, &st) == 0 && st.nlink == 0;
@@ -67,6 +79,7 @@ static void found(struct source *s, struct verdict *v, const struct known *k, st
 	bool live = c->live_of >= 0 && (uint32_t)c->live_of == k->log;
 	/* without `rotated` what was moved away is finished only by the descriptor that is open */
 	bool more = k->more && (live || c->wanted || s->cfg->rotated == ROTATED_AUTO);
+	stop_if_changed(s, g);
 	gen_set_id(s, g, &c->st.id);
 	gen_set_path(s, g, c->path);
 	pthread_mutex_lock(&s->lock);
@@ -84,10 +97,6 @@ static void found(struct source *s, struct verdict *v, const struct known *k, st
 		gen_left(g);
 	g->left_ns = live ? 0 : g->left_ns;
 	g->live = live;
-	if (g->changed) { /* what looked changed is judged the same: check again */
-		g->changed = false;
-		g->check = true;
-	}
 	if (g->fd >= 0) {
 		g->check = true;
 		return;

@@ -367,6 +367,13 @@ static enum visit visit_plain(struct source *s, struct gen *g, struct tr_writer 
 		g->nul_at = 0;
 	}
 	if (v.at_end) {
+		/* the time of what was read: a copy of it is known by that, too */
+		struct file_stat st;
+		if (*bytes && file_stat_fd(g->fd, &st) == 0 && st.size == g->size) {
+			pthread_mutex_lock(&s->lock);
+			g->mtime_ns = st.mtime_ns;
+			pthread_mutex_unlock(&s->lock);
+		}
 		g->no_more_at = g->read.at + (v.n - v.lead - *bytes);
 		g->no_more_mtime = g->mtime_ns;
 		return VISIT_DRAINED;

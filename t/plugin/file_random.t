@@ -22,7 +22,7 @@ class Writer:
     and which may come twice."""
 
     def __init__(self, scene, name, rng):
-        self.log = scene.log(name)
+        self.log = scene.log(name, pad=16)  # fewer bytes than that prove nothing
         self.scene = scene
         self.rng = rng
         self.half = b""
