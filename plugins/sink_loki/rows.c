@@ -184,11 +184,15 @@ static void make_line(struct loki *l, const struct loki_view *v, uint32_t row, s
 /* The line as it is sent. Made ones lie in l->scratch. */
 static int line_of(struct loki *l, const struct loki_view *v, uint32_t row, tr_str *line, bool *cut)
 {
-	if (l->line == LINE_MESSAGE) {
+	const struct tr_sample *sample = tr_sample_of(v->batch, row);
+	if (l->line == LINE_MESSAGE && !sample) {
 		*line = tr_message(v->batch, row);
 	} else {
 		tr_sb_clear(&l->scratch);
-		make_line(l, v, row, &l->scratch);
+		if (l->line == LINE_MESSAGE)
+			tr_logfmt_sample(&l->scratch, sample, NULL);
+		else
+			make_line(l, v, row, &l->scratch);
 		if (l->scratch.failed)
 			return -ENOMEM;
 		*line = tr_sb_view(&l->scratch);
@@ -253,12 +257,11 @@ static int add_row(struct loki *l, const struct loki_view *v, uint32_t part, uin
 	if (tr_logproto_stream(l->push, v->values, &e.stream) < 0 ||
 	    line_of(l, v, row, &e.line, &cut) < 0)
 		return -ENOMEM;
-	if (l->line != LINE_MESSAGE) {
+	if (e.line.n && e.line.p == l->scratch.p) {
 		char *to = text_room(&l->text, e.line.n);
 		if (!to)
 			return -ENOMEM;
-		if (e.line.n)
-			memcpy(to, e.line.p, e.line.n);
+		memcpy(to, e.line.p, e.line.n);
 		e.line.p = to;
 	}
 	if (has_meta(v, demoted)) {

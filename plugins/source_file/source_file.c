@@ -314,16 +314,16 @@ static int open_columns(struct source *s)
 	s->filename_col = s->offset_col = -1;
 	if (s->cfg->filename_label.n) {
 		s->filename_col =
-			tr_host_column(s->host, s->cfg->filename_label.p, TR_LABEL, TR_SEGMENT);
+			tr_host_column(s->host, s->cfg->filename_label, TR_LABEL, TR_SEGMENT);
 		if (s->filename_col < 0)
 			return s->filename_col;
 	}
 	if (s->cfg->offset_field.n) {
-		s->offset_col = tr_host_column(s->host, s->cfg->offset_field.p, TR_FIELD, TR_ROW);
+		s->offset_col = tr_host_column(s->host, s->cfg->offset_field, TR_FIELD, TR_ROW);
 		if (s->offset_col < 0)
 			return s->offset_col;
 	}
-	s->truncated_col = tr_host_column(s->host, "truncated", TR_FIELD, TR_ROW);
+	s->truncated_col = tr_host_column(s->host, TR_STR("truncated"), TR_FIELD, TR_ROW);
 	return s->truncated_col < 0 ? s->truncated_col : 0;
 }
 

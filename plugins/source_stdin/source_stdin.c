@@ -372,7 +372,7 @@ static int stdin_open(const void *cfg, struct tr_host *h, void **self, struct tr
 	if (rc == 0 && tr_ack_line_init(&s->line, advance) < 0)
 		rc = tr_err_set(e, -ENOMEM, "out of memory");
 	if (rc == 0) {
-		s->truncated_col = tr_host_column(h, "truncated", TR_FIELD, TR_ROW);
+		s->truncated_col = tr_host_column(h, TR_STR("truncated"), TR_FIELD, TR_ROW);
 		if (s->truncated_col < 0)
 			rc = tr_err_set(e, s->truncated_col, "out of memory");
 	}

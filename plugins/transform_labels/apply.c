@@ -288,9 +288,11 @@ static int render(struct scratch *s, struct tr_batch *b, const struct setting *s
 	return 1;
 }
 
-static enum tr_col_shape shape_of(const struct scratch *s, const struct setting *set)
+static enum tr_col_shape shape_of(const struct scratch *s, const struct tr_batch *b,
+				  const struct setting *set)
 {
-	enum tr_col_shape shape = set->by_row ? TR_ROW : TR_CONST;
+	bool by_row = set->by_row || (b->samples && set->by_metric);
+	enum tr_col_shape shape = by_row ? TR_ROW : TR_CONST;
 	for (size_t i = 0; i < tr_template_slots(set->template); i++) {
 		if (s->slots[i] && s->slots[i]->shape > shape)
 			shape = (enum tr_col_shape)s->slots[i]->shape;
@@ -340,7 +342,7 @@ static int set_label(struct scratch *s, struct tr_batch *b, const struct setting
 		return set_constant(b, set->label, set->text->s);
 	tr_template_bind(set->template, b, s->slots);
 	const struct tr_col *old = tr_batch_col(b, set->label, TR_LABEL);
-	enum tr_col_shape shape = shape_of(s, set);
+	enum tr_col_shape shape = shape_of(s, b, set);
 	uint32_t n, left;
 	/* First every value, for a template may name the label that it sets. */
 	int rc = render_all(s, b, set, shape, old, &n, &left);

@@ -31,6 +31,7 @@ struct setting {
 	const struct tr_template *template;
 	const struct tr_name *text; /* the value of a constant one, kept for ever; else NULL */
 	bool by_row;                /* it differs from row to row whatever the columns' shapes */
+	bool by_metric;             /* it does where there are metrics */
 };
 
 struct renaming {

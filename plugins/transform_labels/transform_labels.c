@@ -141,6 +141,9 @@ static int resolve_set(struct labels *l)
 		s->label = tr_name(set->v[i].key);
 		s->by_row = tr_template_names(s->template, "timestamp") ||
 			    tr_template_names(s->template, "message");
+		s->by_metric = tr_template_names(s->template, "name") ||
+			       tr_template_names(s->template, "type") ||
+			       tr_template_names(s->template, "value");
 		/* Batches may outlive this component; a name never goes. */
 		bool constant = tr_template_is_const(s->template, &text);
 		if (constant)

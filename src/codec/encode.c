@@ -9,15 +9,19 @@
 #include "base/clock.h"
 #include "codec/json.h"
 #include "codec/logfmt.h"
+#include "codec/promtext.h"
 
 /* One step of writing a row's labels or fields: a column's value after its name, or a piece of
  * text. */
 struct item {
 	const struct tr_col *col;   /* NULL: the text alone */
 	const struct tr_col *rival; /* where the row has this one too, the name is `alt` */
+	unsigned loses;             /* enum event_kind, as bits: there the name is `alt` */
 	size_t text, text_n;        /* in tr_encoder.text: `"name":`, or the whole piece */
 	size_t alt, alt_n;
 };
+
+enum event_kind { LOG = 1, METRIC = 2 };
 
 struct items {
 	struct item *v;
@@ -111,10 +115,14 @@ static int sort_columns(struct tr_encoder *e, const struct tr_batch *b)
 	return 0;
 }
 
-static bool is_first_key(const struct tr_encoder *e, tr_str name)
+/* The kinds of event that have a key of that name of their own. */
+static unsigned first_key_of(const struct tr_encoder *e, tr_str name)
 {
-	return tr_str_is(name, "message") ||
-	       (!(e->flags & TR_ENC_NO_TIME) && tr_str_is(name, "timestamp"));
+	if (tr_str_is(name, "message"))
+		return LOG;
+	if (tr_str_is(name, "name") || tr_str_is(name, "type") || tr_str_is(name, "value"))
+		return METRIC;
+	return tr_str_is(name, "timestamp") && !(e->flags & TR_ENC_NO_TIME) ? LOG | METRIC : 0;
 }
 
 static bool has_name(const struct tr_encoder *e, tr_str name)
@@ -201,27 +209,29 @@ static void put_pair_end(const struct tr_encoder *e, struct tr_sb *out)
 static void plan_column(struct tr_encoder *e, struct items *items, const struct tr_col *c)
 {
 	bool flat = e->encoding == TR_ENC_JSON_FLAT || e->encoding == TR_ENC_LOGFMT;
+	unsigned there = e->batch->samples ? LOG | METRIC : LOG;
 	struct item it = { .col = c, .text = e->text.n };
 	tr_str name = c->name->s;
-	if (flat && is_first_key(e, name))
+	it.loses = flat ? first_key_of(e, name) & there : 0;
+	if (it.loses == there)
 		put_loser(e, name, c->kind);
 	else
 		put_name(e, name, c->kind);
 	it.text_n = e->text.n - it.text;
-	if (flat && c->kind == TR_LABEL && !is_first_key(e, name)) {
+	if (flat && c->kind == TR_LABEL && it.loses != there) {
 		for (size_t i = e->nlabels; i < e->nlabels + e->nfields && !it.rival; i++)
 			it.rival = e->cols[i]->name == c->name ? e->cols[i] : NULL;
 	}
-	if (it.rival) {
+	if (it.loses == there)
+		it.loses = 0; /* always: that is its name */
+	if (it.rival || it.loses) {
 		it.alt = e->text.n;
 		put_loser(e, name, c->kind);
 		it.alt_n = e->text.n - it.alt;
-		if (it.rival->shape == TR_ROW)
-			items->by_segment = false;
 	}
-	if (c->shape == TR_ROW)
+	if (c->shape == TR_ROW || it.loses || (it.rival && it.rival->shape == TR_ROW))
 		items->by_segment = false;
-	if (c->shape == TR_CONST && !it.rival) {
+	if (c->shape == TR_CONST && !it.rival && !it.loses) {
 		if (c->cells[0].type == TR_NONE) {
 			e->text.n = it.text;
 			return;
@@ -244,14 +254,15 @@ int tr_encoder_begin(struct tr_encoder *e, const struct tr_batch *b)
 	e->batch = b;
 	e->kept_seg = UINT32_MAX;
 	tr_sb_clear(&e->text);
-	if (e->encoding == TR_ENC_RAW)
+	if (e->encoding == TR_ENC_RAW && !b->samples)
 		return 0;
 	if (sort_columns(e, b) < 0)
 		return -ENOMEM;
 	e->labels = (struct items){ .v = e->room, .by_segment = true };
 	for (size_t i = 0; i < e->nlabels; i++)
 		plan_column(e, &e->labels, e->cols[i]);
-	e->fields = (struct items){ .v = e->room ? e->room + e->nlabels : NULL, .by_segment = true };
+	e->fields =
+		(struct items){ .v = e->room ? e->room + e->nlabels : NULL, .by_segment = true };
 	for (size_t i = e->nlabels; i < e->nlabels + e->nfields; i++)
 		plan_column(e, &e->fields, e->cols[i]);
 	return e->text.failed ? -ENOMEM : 0;
@@ -271,7 +282,8 @@ static void put_items(struct tr_encoder *e, const struct items *items, uint32_t 
 		const struct tr_cell *c = tr_col_cell(e->batch, it->col, row);
 		if (c->type == TR_NONE)
 			continue;
-		if (it->rival && tr_col_cell(e->batch, it->rival, row)->type != TR_NONE)
+		if ((it->loses & (tr_sample_of(e->batch, row) ? METRIC : LOG)) ||
+		    (it->rival && tr_col_cell(e->batch, it->rival, row)->type != TR_NONE))
 			tr_sb_put(out, e->text.p + it->alt, it->alt_n);
 		else
 			tr_sb_put(out, e->text.p + it->text, it->text_n);
@@ -333,16 +345,32 @@ static void close_object(struct tr_sb *out)
 		tr_sb_chr(out, '}');
 }
 
+/* The keys that a log or a metric has of its own. */
+static void json_first_keys(struct tr_encoder *e, uint32_t row, struct tr_sb *out)
+{
+	const struct tr_sample *sample = tr_sample_of(e->batch, row);
+	if (!sample) {
+		tr_sb_lit(out, "\"message\":");
+		tr_json_str(out, tr_message(e->batch, row), &e->repaired);
+		return;
+	}
+	tr_sb_lit(out, "\"name\":");
+	tr_json_str(out, sample->name->s, &e->repaired);
+	tr_sb_lit(out, ",\"type\":\"");
+	tr_sb_str(out, tr_sample_type_word(sample->type));
+	tr_sb_lit(out, "\",\"value\":");
+	tr_json_float(out, sample->value);
+}
+
 static void json_row(struct tr_encoder *e, uint32_t row, struct tr_sb *out)
 {
-	if (e->flags & TR_ENC_NO_TIME) {
-		tr_sb_lit(out, "{\"message\":");
-	} else {
-		tr_sb_lit(out, "{\"timestamp\":\"");
+	tr_sb_chr(out, '{');
+	if (!(e->flags & TR_ENC_NO_TIME)) {
+		tr_sb_lit(out, "\"timestamp\":\"");
 		put_time(e, e->batch->time[row], out);
-		tr_sb_lit(out, "\",\"message\":");
+		tr_sb_lit(out, "\",");
 	}
-	tr_json_str(out, tr_message(e->batch, row), &e->repaired);
+	json_first_keys(e, row, out);
 	tr_sb_chr(out, ',');
 	if (e->encoding == TR_ENC_JSON_FLAT) {
 		put_items(e, &e->fields, row, out);
@@ -356,10 +384,27 @@ static void json_row(struct tr_encoder *e, uint32_t row, struct tr_sb *out)
 		close_object(out);
 		tr_sb_chr(out, ',');
 	}
+	size_t before = out->n;
 	tr_sb_lit(out, "\"fields\":{");
+	size_t empty = out->n;
 	put_items(e, &e->fields, row, out);
+	if (out->n == empty && tr_sample_of(e->batch, row)) {
+		out->n = before; /* a metric has fields only where a transform gave it some */
+	} else {
+		close_object(out);
+		tr_sb_chr(out, ',');
+	}
 	close_object(out);
-	tr_sb_chr(out, '}');
+}
+
+void tr_logfmt_sample(struct tr_sb *out, const struct tr_sample *s, uint64_t *repaired)
+{
+	tr_sb_lit(out, "name=");
+	tr_logfmt_str(out, s->name->s, repaired);
+	tr_sb_lit(out, " type=");
+	tr_sb_str(out, tr_sample_type_word(s->type));
+	tr_sb_lit(out, " value=");
+	tr_float_text(out, s->value);
 }
 
 static void logfmt_row(struct tr_encoder *e, uint32_t row, struct tr_sb *out)
@@ -369,10 +414,35 @@ static void logfmt_row(struct tr_encoder *e, uint32_t row, struct tr_sb *out)
 		put_time(e, e->batch->time[row], out);
 		tr_sb_chr(out, ' ');
 	}
-	tr_sb_lit(out, "message=");
-	tr_logfmt_str(out, tr_message(e->batch, row), &e->repaired);
+	const struct tr_sample *sample = tr_sample_of(e->batch, row);
+	if (sample) {
+		tr_logfmt_sample(out, sample, &e->repaired);
+	} else {
+		tr_sb_lit(out, "message=");
+		tr_logfmt_str(out, tr_message(e->batch, row), &e->repaired);
+	}
 	put_labels(e, row, out);
 	put_items(e, &e->fields, row, out);
+}
+
+/* A metric as a line of Prometheus' text, with its time in ms. */
+static void raw_sample(struct tr_encoder *e, const struct tr_sample *sample, uint32_t row,
+		       struct tr_sb *out)
+{
+	bool labelled = false;
+	tr_prom_name(out, sample->name->s);
+	for (size_t i = 0; i < e->nlabels; i++) {
+		const struct tr_cell *c = tr_col_cell(e->batch, e->cols[i], row);
+		if (c->type != TR_STRING || c->n == 0)
+			continue;
+		tr_prom_label(out, !labelled, e->cols[i]->name->s, tr_cell_str(c));
+		labelled = true;
+	}
+	tr_prom_value_f64(out, labelled, sample->value);
+	if (!out->failed)
+		out->p[out->n - 1] = ' ';
+	int64_t ns = e->batch->time[row];
+	tr_sb_i64(out, ns / TR_MS - (ns % TR_MS < 0));
 }
 
 /* A message for a terminal: nothing in it may move the cursor or change colours. Further lines are
@@ -415,7 +485,14 @@ static void text_row(struct tr_encoder *e, uint32_t row, struct tr_sb *out)
 		}
 		tr_sb_str(out, e->colour ? TR_STR("\033[0m ") : TR_STR(" "));
 	}
-	put_safely(e, tr_message(e->batch, row), out);
+	const struct tr_sample *sample = tr_sample_of(e->batch, row);
+	if (sample) {
+		put_safely(e, sample->name->s, out);
+		tr_sb_chr(out, ' ');
+		tr_float_text(out, sample->value);
+	} else {
+		put_safely(e, tr_message(e->batch, row), out);
+	}
 	put_labels(e, row, out);
 	put_items(e, &e->fields, row, out);
 }
@@ -430,9 +507,14 @@ void tr_encoder_row(struct tr_encoder *e, uint32_t row, struct tr_sb *out)
 	case TR_ENC_LOGFMT:
 		logfmt_row(e, row, out);
 		break;
-	case TR_ENC_RAW:
-		tr_sb_str(out, tr_message(e->batch, row));
+	case TR_ENC_RAW: {
+		const struct tr_sample *sample = tr_sample_of(e->batch, row);
+		if (sample)
+			raw_sample(e, sample, row, out);
+		else
+			tr_sb_str(out, tr_message(e->batch, row));
 		break;
+	}
 	case TR_ENC_TEXT:
 		text_row(e, row, out);
 		break;

@@ -9,7 +9,8 @@
 
 #include "plugin/encode.h"
 
-enum piece_kind { LITERAL, MESSAGE, TIMESTAMP, COLUMN };
+/* The last three are a metric's own, and columns of other events. */
+enum piece_kind { LITERAL, MESSAGE, TIMESTAMP, COLUMN, NAME, TYPE, VALUE };
 
 struct piece {
 	enum piece_kind kind;
@@ -69,6 +70,9 @@ static int parse_name(tr_str in, size_t base, struct piece *p, size_t *column, s
 		p->text = tr_str_trim((tr_str){ in.p + i + 1, in.n - i - 1 });
 	p->kind = tr_str_is(name, "message")     ? MESSAGE
 		  : tr_str_is(name, "timestamp") ? TIMESTAMP
+		  : tr_str_is(name, "name")      ? NAME
+		  : tr_str_is(name, "type")      ? TYPE
+		  : tr_str_is(name, "value")     ? VALUE
 						 : COLUMN;
 	p->name = tr_name(name);
 	return p->name ? 0 : tr_err_set(e, -ENOMEM, "out of memory");
@@ -214,21 +218,23 @@ void tr_template_bind(const struct tr_template *t, const struct tr_batch *b,
 
 		if (p->kind == LITERAL)
 			continue;
-		slots[p->slot] = p->kind == COLUMN    ? tr_batch_col(b, p->name, TR_FIELD)
+		bool column = p->kind != MESSAGE && p->kind != TIMESTAMP;
+		slots[p->slot] = column               ? tr_batch_col(b, p->name, TR_FIELD)
 				 : p->kind == MESSAGE ? b->message
 						      : NULL;
-		slots[p->slot + 1] = p->kind == COLUMN ? tr_batch_col(b, p->name, TR_LABEL) : NULL;
+		slots[p->slot + 1] = column ? tr_batch_col(b, p->name, TR_LABEL) : NULL;
 	}
 }
 
-bool tr_template_same(const struct tr_template *t, const struct tr_col *const *slots)
+bool tr_template_same(const struct tr_template *t, const struct tr_batch *b,
+		      const struct tr_col *const *slots)
 {
 	for (size_t i = 0; i < t->npieces; i++) {
 		const struct piece *p = &t->pieces[i];
 
 		if (p->kind == LITERAL)
 			continue;
-		if (p->kind == TIMESTAMP)
+		if (p->kind == TIMESTAMP || (b->samples && p->kind != COLUMN))
 			return false;
 		for (size_t k = p->slot; k < p->slot + 2; k++) {
 			if (slots[k] && slots[k]->shape != TR_CONST)
@@ -246,6 +252,20 @@ static void put_float(struct tr_sb *out, double f)
 		tr_sb_str(out, f > 0 ? TR_STR("+Inf") : TR_STR("-Inf"));
 	else
 		tr_json_float(out, f);
+}
+
+/* What a metric has beside labels. sample: NULL for a log. */
+static bool put_own(struct tr_sb *out, const struct tr_sample *sample, enum piece_kind kind)
+{
+	if (!sample || kind < NAME)
+		return false;
+	if (kind == NAME)
+		tr_sb_str(out, sample->name->s);
+	else if (kind == TYPE)
+		tr_sb_str(out, tr_sample_type_word(sample->type));
+	else
+		put_float(out, sample->value);
+	return true;
 }
 
 static bool put_cell(struct tr_sb *out, const struct tr_batch *b, const struct tr_col *col,
@@ -275,6 +295,7 @@ bool tr_template_render(const struct tr_template *t, const struct tr_batch *b,
 			const struct tr_col *const *slots, uint32_t row, struct tr_sb *out)
 {
 	size_t start = out->n;
+	const struct tr_sample *sample = tr_sample_of(b, row);
 
 	for (size_t i = 0; i < t->npieces; i++) {
 		const struct piece *p = &t->pieces[i];
@@ -283,8 +304,10 @@ bool tr_template_render(const struct tr_template *t, const struct tr_batch *b,
 			tr_sb_str(out, p->text);
 		} else if (p->kind == TIMESTAMP) {
 			tr_rfc3339(out, b->time[row]);
-		} else if (!put_cell(out, b, slots[p->slot], row) &&
-			   !put_cell(out, b, slots[p->slot + 1], row)) {
+		} else if (!put_own(out, sample, p->kind) &&
+			   ((sample && p->kind == MESSAGE) ||
+			    (!put_cell(out, b, slots[p->slot], row) &&
+			     !put_cell(out, b, slots[p->slot + 1], row)))) {
 			if (!p->has_default) {
 				out->n = start;
 				return false;

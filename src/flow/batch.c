@@ -77,6 +77,7 @@ static void rows_put(struct tr_rows *r)
 	free(r->segs);
 	free(r->offset);
 	free(r->seg_of);
+	free(r->samples);
 	tr_memory_release(r->memory, r->account, r->charged);
 	free(r);
 }
@@ -205,6 +206,13 @@ struct tr_col *tr_batch_col(const struct tr_batch *b, const struct tr_name *name
 		if (b->cols[i]->name == name && b->cols[i]->kind == kind)
 			return b->cols[i];
 	return NULL;
+}
+
+tr_str tr_sample_type_word(enum tr_sample_type type)
+{
+	return type == TR_SAMPLE_COUNTER ? TR_STR("counter")
+	       : type == TR_SAMPLE_GAUGE ? TR_STR("gauge")
+					 : TR_STR("untyped");
 }
 
 struct tr_col *tr_batch_find(const struct tr_batch *b, const struct tr_name *name)

@@ -16,6 +16,7 @@ struct tr_rows {
 	struct tr_seg *segs;
 	uint64_t *offset;
 	uint16_t *seg_of;
+	struct tr_sample *samples; /* or NULL */
 	uint32_t nbufs, bufs_cap;
 	struct tr_buf **bufs;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From records to batches. Columns grow in place while rows are added and become the batch's as they
- * are; nothing is copied but rows that use little of what they would pin. */
+/* From records to batches. Columns grow in place while rows are added and become the batch's as
+ * they are; nothing is copied but rows that use little of what they would pin. */
 #include "flow/writer.h"
 
 #include <errno.h>
@@ -10,6 +10,8 @@
 
 #define FIRST_ROWS 64u
 #define MADE_BYTES 16384u
+#define CELLS_MAX  (2 * TR_BATCH_BYTES / sizeof(struct tr_cell)) /* of a batch */
+#define TIME_UNSET INT64_MIN
 
 void tr_writer_init(struct tr_writer *w, struct tr_memory *memory, struct tr_waker *waker)
 {
@@ -141,6 +143,31 @@ static bool grow_array(void *array, size_t n, size_t size)
 	return p != NULL;
 }
 
+/* Room for n rows, whose times are unset until told otherwise. */
+static bool grow_times(struct tr_writer *w, uint32_t n)
+{
+	struct tr_batch *b = w->batch;
+	struct tr_times *t = realloc(b->times, sizeof *t + n * sizeof *t->ns);
+	if (!t)
+		return false;
+	if (!b->times)
+		atomic_init(&t->refs, 1);
+	for (uint32_t i = b->times ? w->cap : 0; i < n; i++)
+		t->ns[i] = TIME_UNSET;
+	b->times = t;
+	return true;
+}
+
+static bool grow_samples(struct tr_writer *w, uint32_t n)
+{
+	struct tr_rows *r = w->batch->rows;
+	uint32_t old = r->samples ? w->cap : 0;
+	if (!grow_array(&r->samples, n, sizeof *r->samples))
+		return false;
+	memset(r->samples + old, 0, (n - old) * sizeof *r->samples);
+	return true;
+}
+
 /* Room for n rows in every column that has one cell a row. */
 static bool grow_rows(struct tr_writer *w, uint32_t n)
 {
@@ -158,7 +185,8 @@ static bool grow_rows(struct tr_writer *w, uint32_t n)
 		w->cols[i].col = c;
 	}
 	if (!grow_array(&b->rows->offset, n, sizeof *b->rows->offset) ||
-	    (b->rows->seg_of && !grow_array(&b->rows->seg_of, n, sizeof *b->rows->seg_of)))
+	    (b->rows->seg_of && !grow_array(&b->rows->seg_of, n, sizeof *b->rows->seg_of)) ||
+	    (b->rows->samples && !grow_samples(w, n)) || (b->times && !grow_times(w, n)))
 		return false;
 	w->cap = n;
 	return true;
@@ -187,7 +215,7 @@ static bool batch_begin(struct tr_writer *w)
 	uint32_t rows = w->last_rows + w->last_rows / 4;
 	rows = rows < FIRST_ROWS ? FIRST_ROWS : rows > TR_BATCH_ROWS ? TR_BATCH_ROWS : rows;
 	w->batch = b;
-	w->cap = w->segs_cap = 0;
+	w->cap = w->segs_cap = w->row_cols = 0;
 	w->used = 0;
 	if (b && (b->rows = calloc(1, sizeof *b->rows))) {
 		b->required = true;
@@ -209,6 +237,7 @@ static struct tr_col *col_for(struct tr_writer *w, struct tr_writer_col *wc)
 		uint32_t n = wc->shape == TR_ROW ? w->cap : w->segs_cap;
 		wc->col = tr_col_new(wc->name, wc->kind, wc->shape, n);
 		w->short_of_memory |= !wc->col;
+		w->row_cols += wc->col && wc->shape == TR_ROW;
 	}
 	return wc->col;
 }
@@ -286,8 +315,8 @@ static char *move_strings(struct tr_col *c, char *p)
 	return p;
 }
 
-/* Copies messages and row values together when they use under a quarter of the buffers that they would
- * pin. */
+/* Copies messages and row values together when they use under a quarter of the buffers that they
+ * would pin. */
 static void compact(struct tr_batch *b)
 {
 	struct tr_rows *r = b->rows;
@@ -310,7 +339,8 @@ static void compact(struct tr_batch *b)
 	r->nbufs = 0;
 }
 
-static struct tr_col *own_col(struct tr_writer *w, const struct tr_name *name, enum tr_col_kind kind)
+static struct tr_col *own_col(struct tr_writer *w, const struct tr_name *name,
+			      enum tr_col_kind kind)
 {
 	for (int i = 0; i < w->ncols; i++)
 		if (w->cols[i].name == name && w->cols[i].kind == kind)
@@ -355,11 +385,14 @@ static bool add_cols(struct tr_writer *w)
 			wc->col->shape = TR_CONST;
 		if (tr_batch_push_col(b, wc->col) < 0)
 			return false;
+		wc->col->memory = w->account.memory;
+		tr_memory_charge(wc->col->memory, NULL, tr_col_size(wc->col->ncells));
 		wc->col = NULL;
 	}
 	return true;
 }
 
+/* The time of reading for the rows that have none. */
 static void stamp(struct tr_writer *w)
 {
 	struct tr_batch *b = w->batch;
@@ -367,8 +400,8 @@ static void stamp(struct tr_writer *w)
 	if (now <= w->last_ns)
 		now = w->last_ns + 1;
 	for (uint32_t i = 0; i < b->nrows; i++)
-		b->times->ns[i] = now + i;
-	w->last_ns = now + b->nrows - 1;
+		if (b->times->ns[i] == TIME_UNSET)
+			b->times->ns[i] = w->last_ns = now++;
 }
 
 /* Everything that can fail comes before anything that can't be done again. */
@@ -376,13 +409,9 @@ static bool seal(struct tr_writer *w)
 {
 	struct tr_batch *b = w->batch;
 	struct tr_rows *r = b->rows;
-	if (!b->times) {
-		b->times = malloc(sizeof *b->times + b->nrows * sizeof *b->times->ns);
-		if (!b->times)
-			return false;
-		atomic_init(&b->times->refs, 1);
-		stamp(w);
-	}
+	if (!b->times && !grow_times(w, b->nrows))
+		return false;
+	stamp(w);
 	if (!add_labels(w) || !add_cols(w))
 		return false;
 	b->message->ncells = b->nrows;
@@ -392,11 +421,13 @@ static bool seal(struct tr_writer *w)
 	b->offset = r->offset;
 	b->segs = r->segs;
 	b->seg_of = r->seg_of;
+	b->samples = r->samples;
 	size_t pinned = 0;
 	for (uint32_t i = 0; i < r->nbufs; i++)
 		pinned += r->bufs[i]->cap;
-	r->charged = (size_t)w->cap * (sizeof(struct tr_cell) + sizeof *r->offset + sizeof(int64_t)) +
-		     w->segs_cap * sizeof *r->segs;
+	r->charged =
+		(size_t)w->cap * (sizeof(struct tr_cell) + sizeof *r->offset + sizeof(int64_t)) +
+		(r->samples ? w->cap * sizeof *r->samples : 0) + w->segs_cap * sizeof *r->segs;
 	r->share = r->charged + (pinned < 2 * w->used ? pinned : 2 * w->used);
 	tr_memory_charge(r->memory, r->account, r->charged);
 	return true;
@@ -462,10 +493,12 @@ void *tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t 
 	return w->open->range;
 }
 
-bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset)
+/* All that can fail before a row is added. */
+static bool room_for_row(struct tr_writer *w)
 {
 	struct tr_batch *b = w->batch;
-	if (b && (b->nrows == TR_BATCH_ROWS || w->used >= TR_BATCH_BYTES)) {
+	if (b && (b->nrows == TR_BATCH_ROWS || w->used >= TR_BATCH_BYTES ||
+		  (size_t)b->nrows * (w->row_cols + 1) >= CELLS_MAX)) {
 		if (!publish(w))
 			return false;
 		b = NULL;
@@ -477,10 +510,8 @@ bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset)
 	}
 	if (b->nrows == w->cap) {
 		uint32_t more = w->cap * 2;
-		if (!grow_rows(w, more > TR_BATCH_ROWS ? TR_BATCH_ROWS : more)) {
-			w->short_of_memory = true;
-			return false;
-		}
+		if (!grow_rows(w, more > TR_BATCH_ROWS ? TR_BATCH_ROWS : more))
+			goto fail;
 	}
 	if (w->buf && !pin(b, w->buf))
 		goto fail;
@@ -491,6 +522,15 @@ bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset)
 		tr_buf_put(&w->made[0]);
 		memmove(&w->made[0], &w->made[1], (size_t)--w->nmade * sizeof *w->made);
 	}
+	return true;
+fail:
+	w->short_of_memory = true;
+	return false;
+}
+
+static uint32_t add_row(struct tr_writer *w, tr_str msg, uint64_t offset)
+{
+	struct tr_batch *b = w->batch;
 	uint32_t row = b->nrows++;
 	b->message->cells[row] = tr_cell_of(msg);
 	b->rows->offset[row] = offset;
@@ -499,13 +539,51 @@ bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset)
 	w->seg_rows++;
 	w->used += msg.n;
 	tr_ack_more(w->open, 1);
-	return true;
-fail:
-	w->short_of_memory = true;
-	return false;
+	return row;
 }
 
-void tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell)
+static bool room_for_time(struct tr_writer *w)
+{
+	bool good = w->batch->times || grow_times(w, w->cap);
+	w->short_of_memory |= !good;
+	return good;
+}
+
+bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset)
+{
+	if (!room_for_row(w))
+		return false;
+	add_row(w, msg, offset);
+	return true;
+}
+
+bool tr_writer_row_at(struct tr_writer *w, tr_str msg, uint64_t offset, int64_t time_ns)
+{
+	if (!room_for_row(w) || !room_for_time(w))
+		return false;
+	uint32_t row = add_row(w, msg, offset);
+	w->batch->times->ns[row] = time_ns;
+	return true;
+}
+
+bool tr_writer_sample(struct tr_writer *w, const struct tr_sample *sample, uint64_t offset,
+		      int64_t time_ns)
+{
+	if (!room_for_row(w) || !room_for_time(w))
+		return false;
+	struct tr_rows *r = w->batch->rows;
+	if (!r->samples && !grow_samples(w, w->cap)) {
+		w->short_of_memory = true;
+		return false;
+	}
+	uint32_t row = add_row(w, TR_STR(""), offset);
+	w->batch->times->ns[row] = time_ns;
+	r->samples[row] = *sample;
+	w->used += sample->name->s.n + sizeof sample->value;
+	return true;
+}
+
+bool tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell)
 {
 	struct tr_writer_col *wc = &w->cols[col];
 	if (wc->shape == TR_SEGMENT) {
@@ -514,15 +592,29 @@ void tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell)
 		if (cell.type == TR_STRING)
 			tr_sb_put(&wc->text, cell.p, cell.n);
 		/* set after rows of the segment: it holds for those as well */
-		if (w->seg_rows)
-			put_seg_cell(w, wc);
-		return;
+		return !wc->text.failed && (!w->seg_rows || put_seg_cell(w, wc));
 	}
 	struct tr_col *c = col_for(w, wc);
-	if (c) {
-		c->cells[w->batch->nrows - 1] = cell;
-		w->used += cell.type == TR_STRING ? cell.n : 0;
-	}
+	if (!c)
+		return false;
+	c->cells[w->batch->nrows - 1] = cell;
+	w->used += cell.type == TR_STRING ? cell.n : 0;
+	return true;
+}
+
+void tr_writer_drop(struct tr_writer *w)
+{
+	struct tr_batch *b = w->batch;
+	uint32_t row = --b->nrows;
+	w->seg_rows--;
+	tr_ack_more(w->open, -1);
+	for (int i = 0; i < w->ncols; i++)
+		if (w->cols[i].shape == TR_ROW && w->cols[i].col)
+			w->cols[i].col->cells[row].type = TR_NONE;
+	if (b->rows->samples)
+		b->rows->samples[row].name = NULL;
+	if (b->times)
+		b->times->ns[row] = TIME_UNSET;
 }
 
 void tr_writer_end(struct tr_writer *w)

@@ -38,6 +38,7 @@ struct tr_writer {
 	int nmade;
 	struct tr_batch *batch; /* being made, or NULL; columns have room for `cap` rows */
 	uint32_t cap, segs_cap;
+	uint32_t row_cols; /* columns of this batch with a cell for each row, beside the message */
 	size_t used; /* bytes of messages and values of this batch */
 	struct tr_ack *open; /* the open segment's range */
 	uint64_t base;

@@ -115,7 +115,7 @@ static bool bind_headers(struct sort *s, const struct tr_batch *b)
 		if (!h->varies)
 			continue;
 		tr_template_bind(h->value, b, slots);
-		same &= tr_template_same(h->value, slots);
+		same &= tr_template_same(h->value, b, slots);
 		slots += tr_template_slots(h->value);
 	}
 	return same;

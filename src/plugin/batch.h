@@ -50,6 +50,16 @@ static inline struct tr_cell tr_cell_of(tr_str s)
 	return (struct tr_cell){ .p = s.p, .n = (uint32_t)s.n, .type = TR_STRING };
 }
 
+/* What an event that is a metric has instead of a message. */
+enum tr_sample_type { TR_SAMPLE_UNTYPED, TR_SAMPLE_COUNTER, TR_SAMPLE_GAUGE };
+struct tr_sample {
+	const struct tr_name *name; /* NULL: the event is a log */
+	double value;
+	uint8_t type; /* enum tr_sample_type */
+};
+/* "untyped", "counter", "gauge" */
+tr_str tr_sample_type_word(enum tr_sample_type type);
+
 enum tr_col_kind { TR_FIELD, TR_LABEL };
 enum tr_col_shape {
 	TR_CONST,   /* one cell for the whole batch */
@@ -86,6 +96,7 @@ struct tr_batch {
 	const int64_t *time;      /* by row, ns since the epoch */
 	const uint64_t *offset;   /* by row: where the record began (byte, record or arrival count) */
 	const uint16_t *seg_of;   /* by row: its segment; NULL: all 0 */
+	const struct tr_sample *samples; /* by row; NULL: all events are logs */
 	const struct tr_seg *segs;
 	uint32_t nsegs;
 	uint16_t ncols, cols_cap;
@@ -128,6 +139,12 @@ static inline const struct tr_cell *tr_col_cell(const struct tr_batch *b, const 
 static inline tr_str tr_message(const struct tr_batch *b, uint32_t row)
 {
 	return tr_cell_str(&b->message->cells[row]);
+}
+
+/* The row's metric, or NULL: it is a log. A metric's message is empty. */
+static inline const struct tr_sample *tr_sample_of(const struct tr_batch *b, uint32_t row)
+{
+	return b->samples && b->samples[row].name ? &b->samples[row] : NULL;
 }
 
 /* The view's column of that name and kind, or NULL. */

@@ -30,6 +30,7 @@ uint64_t tr_encoder_repaired(const struct tr_encoder *e);
 /* The pieces, for sinks with a format of their own. */
 void tr_json_str(struct tr_sb *out, tr_str s, uint64_t *repaired); /* with quotes */
 void tr_json_float(struct tr_sb *out, double f); /* shortest that round-trips, always a point or exponent */
+void tr_logfmt_sample(struct tr_sb *out, const struct tr_sample *s, uint64_t *repaired);
 void tr_rfc3339(struct tr_sb *out, int64_t ns);  /* UTC, nine digits, Z */
 
 #endif

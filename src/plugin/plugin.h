@@ -22,7 +22,7 @@
 #include "plugin/regex.h"
 #include "plugin/template.h"
 
-#define TR_PLUGIN_ABI 1u
+#define TR_PLUGIN_ABI 2u
 
 /* ---- options ---- */
 
@@ -207,6 +207,8 @@ void tr_ack_line_free(struct tr_ack_line *line);
  *                                             bytes of the source's own, to be filled in before the end and
  *                                             given to line->advance when the rows are accounted for
  *   tr_writer_row(w, msg, offset)             an event; msg lies in memory from tr_writer_buffer/_alloc
+ *   tr_writer_row_at(w, msg, offset, ns)      the same with a time of its own instead of that of reading
+ *   tr_writer_sample(w, &sample, offset, ns)  a metric
  *   tr_writer_set(w, col, cell)               a declared column's value: for the segment (TR_SEGMENT; its
  *                                             string is copied), or for the row added last (TR_ROW; its
  *                                             string lies in such memory, too, or is permanent)
@@ -225,12 +227,18 @@ char *tr_writer_alloc(struct tr_writer *w, size_t n); /* for values made, not re
 void *tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t base,
 			size_t range_size);
 bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset);
-void tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
+bool tr_writer_row_at(struct tr_writer *w, tr_str msg, uint64_t offset, int64_t time_ns);
+bool tr_writer_sample(struct tr_writer *w, const struct tr_sample *sample, uint64_t offset,
+		      int64_t time_ns);
+/* False: no memory, the value is missing. */
+bool tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
+/* Takes back the row added last: for a source that can bring it again and couldn't set all its values. */
+void tr_writer_drop(struct tr_writer *w);
 void tr_writer_end(struct tr_writer *w);
 
-/* Declares a column before the first run (from open). Returns its number, or a negative errno. */
-int tr_host_column(struct tr_host *h, const char *name, enum tr_col_kind kind,
-		   enum tr_col_shape shape);
+/* Declares a column, from open or run. Returns its number, or a negative errno. The same name and kind
+ * give the same number. One that no row of a batch has a value for costs that batch nothing. */
+int tr_host_column(struct tr_host *h, tr_str name, enum tr_col_kind kind, enum tr_col_shape shape);
 
 /* The state saved last, to be read at open: empty when there is none. version is the plugin's
  * state_version that wrote it. Lives until open returns. */

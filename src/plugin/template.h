@@ -27,7 +27,8 @@ size_t tr_template_slots(const struct tr_template *t);
 void tr_template_bind(const struct tr_template *t, const struct tr_batch *b,
 		      const struct tr_col **slots);
 /* True when the value is the same for every row of the batch (all bound columns are constant). */
-bool tr_template_same(const struct tr_template *t, const struct tr_col *const *slots);
+bool tr_template_same(const struct tr_template *t, const struct tr_batch *b,
+		      const struct tr_col *const *slots);
 /* Appends the row's value. Returns false, with what was appended taken back, when a name without a
  * default is missing. */
 bool tr_template_render(const struct tr_template *t, const struct tr_batch *b,

@@ -128,6 +128,45 @@ static void losers_are_renamed(void **state)
 	view_free(&v);
 }
 
+/* Rows 0 and 1 are metrics, the others logs. */
+static void metrics_have_keys_of_their_own(void **state)
+{
+	(void)state;
+	struct view v;
+	struct tr_sample samples[VIEW_ROWS] = {
+		{ tr_name(TR_STR("node_load1")), 2, TR_SAMPLE_GAUGE },
+		{ tr_name(TR_STR("a b")), -INFINITY, TR_SAMPLE_COUNTER },
+	};
+	view_init(&v, TR_STR(""));
+	v.b.samples = samples;
+	is_row(&v, TR_ENC_JSON, 0, 0,
+	       "{\"timestamp\":\"" TIME "\",\"name\":\"node_load1\",\"type\":\"gauge\","
+	       "\"value\":2.0,\"labels\":{}}");
+	view_add(&v, "host", TR_LABEL, TR_CONST, TR_STR("h\""));
+	view_add(&v, "name", TR_LABEL, TR_CONST, TR_STR("n"));
+	view_add(&v, "value", TR_FIELD, TR_CONST, TR_STR("v"));
+	view_add(&v, "message", TR_FIELD, TR_CONST, TR_STR("m"));
+	is_row(&v, TR_ENC_JSON, TR_ENC_NO_TIME, 1,
+	       "{\"name\":\"a b\",\"type\":\"counter\",\"value\":\"-Inf\","
+	       "\"labels\":{\"host\":\"h\\\"\",\"name\":\"n\"},"
+	       "\"fields\":{\"message\":\"m\",\"value\":\"v\"}}");
+	is_row(&v, TR_ENC_JSON_FLAT, TR_ENC_NO_TIME, 0,
+	       "{\"name\":\"node_load1\",\"type\":\"gauge\",\"value\":2.0,\"message\":\"m\","
+	       "\"field.value\":\"v\",\"host\":\"h\\\"\",\"label.name\":\"n\"}");
+	is_row(&v, TR_ENC_JSON_FLAT, TR_ENC_NO_TIME, 2,
+	       "{\"message\":\"\",\"field.message\":\"m\",\"value\":\"v\","
+	       "\"host\":\"h\\\"\",\"name\":\"n\"}");
+	is_row(&v, TR_ENC_LOGFMT, TR_ENC_NO_LABELS, 1,
+	       "timestamp=2026-11-21T01:02:03.000000001Z name=\"a b\" type=counter value=-Inf "
+	       "message=m field.value=v");
+	is_row(&v, TR_ENC_RAW, 0, 0, "node_load1{host=\"h\\\"\",name=\"n\"} 2 1795222923000");
+	is_row(&v, TR_ENC_RAW, TR_ENC_NO_LABELS, 1, "a_b -Inf 1795222923000");
+	is_row(&v, TR_ENC_RAW, 0, 2, "");
+	is_row(&v, TR_ENC_TEXT, TR_ENC_NO_TIME | TR_ENC_NO_LABELS, 0,
+	       "node_load1 2.0 message=m value=v");
+	view_free(&v);
+}
+
 static void text_cannot_drive_a_terminal(void **state)
 {
 	(void)state;
@@ -304,6 +343,7 @@ int main(void)
 		cmocka_unit_test(empty_event),
 		cmocka_unit_test(names_are_sorted_and_values_typed),
 		cmocka_unit_test(losers_are_renamed),
+		cmocka_unit_test(metrics_have_keys_of_their_own),
 		cmocka_unit_test(text_cannot_drive_a_terminal),
 		cmocka_unit_test(utf8_is_mended),
 		cmocka_unit_test(json_reads_back),

@@ -195,6 +195,84 @@ static void test_a_batch_of_many_files(void **state)
 	scene_close(&s);
 }
 
+static void test_metrics_and_times_of_their_own(void **state)
+{
+	struct scene s;
+	struct tr_sample sample = { tr_name(TR_STR("load")), 1.5, TR_SAMPLE_GAUGE };
+	(void)state;
+	scene_open(&s);
+	int64_t before = tr_wall_ns();
+	assert_non_null(tr_writer_segment(&s.writer, &s.line, 0, 8));
+	for (uint64_t i = 0; i < 300; i++) { /* columns grow on the way */
+		assert_true(tr_writer_row(&s.writer, TR_STR("log"), 3 * i));
+		assert_true(tr_writer_row_at(&s.writer, TR_STR("timed"), 3 * i + 1, (int64_t)i));
+		assert_true(tr_writer_sample(&s.writer, &sample, 3 * i + 2, -(int64_t)i));
+		assert_true(tr_writer_sample(&s.writer, &sample, 0, 7));
+		assert_true(tr_writer_set(&s.writer, 1, (struct tr_cell){ .i = 1, .type = TR_BOOL }));
+		tr_writer_drop(&s.writer);
+	}
+	tr_writer_end(&s.writer);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	assert_int_equal(b->nsel, 900);
+	struct tr_col *cut = tr_batch_col(b, tr_name(TR_STR("truncated")), TR_FIELD);
+	for (uint32_t i = 0; i < 900; i++) {
+		const struct tr_sample *got = tr_sample_of(b, i);
+		assert_int_equal(b->offset[i], i);
+		assert_int_equal(tr_col_cell(b, cut, i)->type, TR_NONE);
+		if (i % 3 == 0) {
+			assert_null(got);
+			assert_true(b->time[i] >= before);
+			before = b->time[i] + 1;
+		} else if (i % 3 == 1) {
+			assert_null(got);
+			assert_int_equal(b->time[i], i / 3);
+		} else {
+			assert_true(got && got->name == sample.name && got->value == 1.5);
+			assert_int_equal(tr_message(b, i).n, 0);
+			assert_int_equal(b->time[i], -(int64_t)(i / 3));
+		}
+	}
+	tr_ack_batch(b);
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&b);
+	scene_close(&s);
+}
+
+/* A source that makes columns as it goes can't make a batch of any width. */
+static void test_wide_batches_are_short(void **state)
+{
+	struct scene s;
+	(void)state;
+	scene_open(&s);
+	free(s.writer.cols);
+	s.writer.ncols = 1000;
+	s.writer.cols = calloc(1000, sizeof *s.writer.cols);
+	for (int i = 0; i < 1000; i++) {
+		char name[8];
+		snprintf(name, sizeof name, "f%d", i);
+		s.writer.cols[i] = (struct tr_writer_col){ .name = tr_name(tr_str_c(name)),
+							   .kind = TR_FIELD, .shape = TR_ROW };
+	}
+	assert_non_null(tr_writer_segment(&s.writer, &s.line, 0, 8));
+	for (uint64_t i = 0; i < 300; i++) {
+		assert_true(tr_writer_row(&s.writer, TR_STR("log"), i));
+		for (int c = 0; c < 1000; c++)
+			tr_writer_set(&s.writer, c, (struct tr_cell){ .i = c, .type = TR_INT });
+	}
+	tr_writer_end(&s.writer);
+	assert_true(tr_writer_flush(&s.writer));
+	uint32_t rows = 0;
+	for (struct tr_batch *b; (b = tr_queue_pop(&s.queue)); tr_batch_free(&b)) {
+		assert_true(b->nrows < 200);
+		rows += b->nsel;
+		tr_ack_batch(b);
+		tr_queue_release(&s.queue, b->charge, b->nsel);
+	}
+	assert_int_equal(rows, 300);
+	scene_close(&s);
+}
+
 static void test_views_share_until_written(void **state)
 {
 	struct scene s;
@@ -312,6 +390,8 @@ int main(void)
 		cmocka_unit_test(test_ranges_advance_in_order),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_a_batch_of_many_files),
+		cmocka_unit_test(test_metrics_and_times_of_their_own),
+		cmocka_unit_test(test_wide_batches_are_short),
 		cmocka_unit_test(test_views_share_until_written),
 		cmocka_unit_test(test_requests_are_cut_and_sorted),
 		cmocka_unit_test(test_abandoned_rows_hold_the_position),

@@ -193,13 +193,50 @@ static void constants_are_known(void **state)
 	tr_template_free(&t);
 }
 
+static void metrics_have_names_of_their_own(void **state)
+{
+	(void)state;
+	struct view v;
+	struct tr_sample samples[VIEW_ROWS] = {
+		{ tr_name(TR_STR("load")), 0.5, TR_SAMPLE_GAUGE },
+	};
+	struct tr_template *t = parsed("{{ name }}/{{ type }}/{{ value }}/{{ message | none }}");
+	const struct tr_col *slots[16];
+	struct tr_sb out = { 0 };
+
+	view_init(&v, TR_STR("text"));
+	view_add(&v, "name", TR_LABEL, TR_CONST, TR_STR("n"));
+	view_add(&v, "type", TR_LABEL, TR_CONST, TR_STR("t"));
+	view_add(&v, "value", TR_LABEL, TR_CONST, TR_STR("v"));
+	tr_template_bind(t, &v.b, slots);
+	assert_true(tr_template_render(t, &v.b, slots, 0, &out));
+	assert_string_equal(tr_sb_cstr(&out), "n/t/v/text");
+	v.b.samples = samples;
+	tr_sb_clear(&out);
+	assert_true(tr_template_render(t, &v.b, slots, 0, &out));
+	assert_string_equal(tr_sb_cstr(&out), "load/gauge/0.5/none");
+	tr_sb_clear(&out);
+	assert_true(tr_template_render(t, &v.b, slots, 1, &out));
+	assert_string_equal(tr_sb_cstr(&out), "n/t/v/text");
+	assert_false(tr_template_same(t, &v.b, slots));
+	tr_template_free(&t);
+	t = parsed("{{ name }}");
+	tr_template_bind(t, &v.b, slots);
+	assert_false(tr_template_same(t, &v.b, slots));
+	v.b.samples = NULL;
+	assert_true(tr_template_same(t, &v.b, slots));
+	tr_template_free(&t);
+	tr_sb_free(&out);
+	view_free(&v);
+}
+
 static void same_for_the_batch(const char *src, bool expected)
 {
 	struct tr_template *t = parsed(src);
 	const struct tr_col *slots[16];
 
 	tr_template_bind(t, &event.b, slots);
-	assert_int_equal(tr_template_same(t, slots), expected);
+	assert_int_equal(tr_template_same(t, &event.b, slots), expected);
 	tr_template_free(&t);
 }
 
@@ -223,6 +260,7 @@ int main(void)
 		cmocka_unit_test(errors_have_a_column),
 		cmocka_unit_test(knows_what_it_names),
 		cmocka_unit_test(constants_are_known),
+		cmocka_unit_test(metrics_have_names_of_their_own),
 		cmocka_unit_test(sameness_follows_the_columns),
 	};
 
