@@ -47,14 +47,14 @@ static void settle(struct judgement *j, struct known *k, struct cand *c, enum fa
 /* Does the file on k's inode still hold what was read? */
 static void judge_inode(struct judgement *j, struct known *k, struct cand *c)
 {
-	if (k->whole || (k->mark.at == 0 && k->head.n == 0)) {
-		settle(j, k, c, FATE_SAME, !k->whole && c->st.size > 0);
-		return;
-	}
 	/* a compressed file isn't appended to: the same time says the same content, without
 	 * decoding it */
-	if (k->packed && k->mtime_ns == c->st.mtime_ns) {
+	if (!k->whole && k->packed && k->mtime_ns == c->st.mtime_ns) {
 		settle(j, k, c, FATE_SAME, !k->finished);
+		return;
+	}
+	if (k->whole || (k->mark.at == 0 && k->head.n == 0)) {
+		settle(j, k, c, FATE_SAME, !k->whole && c->st.size > 0);
 		return;
 	}
 	switch (j->ops->holds(j->ctx, c, k)) {
@@ -115,15 +115,37 @@ static int judge_inodes(struct judgement *j)
 
 /* ---- by content ---- */
 
+/* By its age and name, is c older than every later generation of k's log that is there? A
+ * generation of which nothing is known but its place in the order is known by that. */
+static bool is_before_later(const struct judgement *j, const struct known *k, const struct cand *c)
+{
+	for (size_t i = 0; i < j->nknown; i++) {
+		const struct known *o = &j->known[i];
+		if (o->log == k->log && o->seq > k->seq && o->cand >= 0 && &j->cands[o->cand] < c)
+			return false;
+	}
+	return true;
+}
+
+static bool has_its_time(const struct known *k, const struct cand *c)
+{
+	return k->mtime_ns == c->st.mtime_ns || k->latest_ns == c->st.mtime_ns;
+}
+
 /* May c, which holds what was read of k, be taken for it? */
 static bool is_proof(const struct judgement *j, const struct known *k, const struct cand *c)
 {
-	bool same_time = k->mtime_ns == c->st.mtime_ns || k->latest_ns == c->st.mtime_ns;
+	bool same_time = has_its_time(k, c);
 	/* A new file under the log's own name is a new one, though it begins as the last did (a
 	 * status file that is replaced every night), unless it was moved here with its time. */
 	if (strcmp(c->path, j->logs[k->log].path) == 0 || c->live_of == (int)k->log)
 		return same_time && c->st.size == k->mark.at;
-	return k->rewritten || same_time || k->mark.at >= PROOF_MIN;
+	/* of what wasn't read only the head is known, and others may begin alike */
+	tr_str name = j->logs[k->log].name;
+	if (k->mark.at == 0 && (c->st.mtime_ns < k->mtime_ns ||
+				(!name_is_rotated(name, c->name) && !tr_str_eq(name, c->name))))
+		return false;
+	return k->rewritten || same_time || k->mark.at >= PROOF_MIN || k->head.n >= PROOF_MIN;
 }
 
 static void judge_moved(struct judgement *j, struct known *k)
@@ -140,6 +162,8 @@ static void judge_moved(struct judgement *j, struct known *k)
 		/* No copy is older than what was copied, unless its time was set; and a plain file
 		 * comes before a compressed one that is perhaps just being made of it. */
 		int score = 2 * (c->st.mtime_ns >= k->mtime_ns) + (c->format == FORMAT_PLAIN);
+		if (k->mark.at == 0 && (has_its_time(k, c) || is_before_later(j, k, c)))
+			score += 4;
 		if (score <= best_score)
 			continue;
 		enum holds h = j->ops->holds(j->ctx, c, k);
@@ -168,7 +192,7 @@ static int judge_contents(struct judgement *j)
 	size_t n = 0;
 	for (size_t i = 0; i < j->nknown; i++) {
 		struct known *k = &j->known[i];
-		if (k->fate == FATE_LOST && !k->whole && k->mark.at > 0)
+		if (k->fate == FATE_LOST && !k->whole && (k->mark.at > 0 || k->head.n > 0))
 			v[n++] = k;
 	}
 	qsort(v, n, sizeof *v, by_seq);
@@ -181,14 +205,16 @@ static int judge_contents(struct judgement *j)
 /* ---- generations of which nothing was read ---- */
 
 /* Could c hold what k's file did, of which no byte is known? Only what stands there under a rotated
- * name, and was written no earlier. */
+ * name, and was written no earlier. Its name may be a log's, too, where `include` takes up
+ * archives: that log had another file. */
 static bool may_be_unread(const struct judgement *j, const struct known *k, const struct cand *c)
 {
-	if (c->is != CAND_IGNORED || c->st.size == 0 || c->live_of >= 0 ||
+	if (c->is != CAND_IGNORED || c->st.size == 0 || c->live_of == (int)k->log ||
 	    !name_is_rotated(j->logs[k->log].name, c->name))
 		return false;
+	/* what was empty when it was looked at may have been written since */
 	if (k->fate == FATE_LOST)
-		return k->size > 0 && c->st.mtime_ns >= k->mtime_ns;
+		return c->st.mtime_ns >= k->mtime_ns && is_before_later(j, k, c);
 	/* still the live file: a copy of it was made and it was truncated, before anything was read
 	 */
 	const struct cand *live = &j->cands[k->cand];
@@ -205,7 +231,7 @@ static bool is_being_copied(struct judgement *j, struct cand *c);
 static bool are_any_left(const struct judgement *j)
 {
 	for (size_t i = 0; i < j->ncands; i++)
-		if (j->cands[i].is == CAND_IGNORED && j->cands[i].live_of < 0)
+		if (j->cands[i].is == CAND_IGNORED)
 			return true;
 	return false;
 }
@@ -217,7 +243,8 @@ static void judge_unread(struct judgement *j)
 		return;
 	for (size_t i = 0; i < j->nknown && j->rotated; i++) {
 		struct known *k = &j->known[i];
-		if (k->mark.at || k->whole || (k->fate != FATE_LOST && k->fate != FATE_SAME))
+		if (k->mark.at || k->head.n || k->whole ||
+		    (k->fate != FATE_LOST && k->fate != FATE_SAME))
 			continue;
 		for (size_t n = 0; n < j->ncands; n++) { /* oldest first */
 			struct cand *c = &j->cands[n];
@@ -280,20 +307,41 @@ static bool is_being_packed(struct judgement *j, struct cand *c)
 	return false;
 }
 
-/* Could c be a copy, not yet complete, of a generation that is still there? */
+static bool may_be_copy_of(const struct judgement *j, const struct cand *c, uint32_t log)
+{
+	const struct kin_log *l = &j->logs[log];
+	return c->live_of != (int)log && name_is_kin(l->name, c->name) &&
+	       strcmp(c->path, l->path) != 0;
+}
+
+/* Is `of` a live file that is new itself, and was there before c? What was rotated by rename is
+ * older than its successor, a copy is younger than what it is made of. */
+static bool is_new_before(const struct cand *of, const struct cand *c)
+{
+	return of != c && of->is == CAND_IGNORED && of->live_of >= 0 && of->st.id.btime_ns &&
+	       of->st.id.btime_ns <= c->st.id.btime_ns;
+}
+
+/* Could c be a copy, not yet complete, of a generation that is still there? Or of a live
+ * file that is new: that may be truncated next. */
 static bool is_being_copied(struct judgement *j, struct cand *c)
 {
 	for (size_t i = 0; i < j->nknown; i++) {
 		const struct known *k = &j->known[i];
-		const struct kin_log *l = &j->logs[k->log];
-		if (k->cand < 0 || c->live_of == (int)k->log || !name_is_kin(l->name, c->name) ||
-		    strcmp(c->path, l->path) == 0)
+		if (k->cand < 0 || !may_be_copy_of(j, c, k->log))
 			continue;
 		if (c->st.size == 0)
 			return true;
 		if (!look(j, c) || c->complete)
 			return false;
 		if (is_part_of(j, c, &j->cands[k->cand]))
+			return true;
+	}
+	for (size_t i = 0; i < j->ncands; i++) {
+		struct cand *of = &j->cands[i];
+		if (c->st.size > 0 && is_new_before(of, c) &&
+		    may_be_copy_of(j, c, (uint32_t)of->live_of) && look(j, c) && !c->complete &&
+		    is_part_of(j, c, of))
 			return true;
 	}
 	return false;
