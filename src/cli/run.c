@@ -6,15 +6,16 @@
 #include "cli/cli.h"
 #include "run/run.h"
 
-enum { OPT_CONFIG, OPT_ONCE };
+enum { OPT_CONFIG, OPT_ONCE, OPT_USER };
 
 static const struct tr_cli_opt opts[] = {
 	[OPT_CONFIG] = { "config", 'c', true },
 	[OPT_ONCE] = { "once", 0, false },
+	[OPT_USER] = { "user", 0, true },
 	{ NULL, 0, false },
 };
 
-static int run(const char *const *paths, size_t n, bool once)
+static int run(const char *const *paths, size_t n, bool once, const char *user)
 {
 	struct tr_diag *diag = tr_diag_new();
 	if (!diag) {
@@ -27,7 +28,7 @@ static int run(const char *const *paths, size_t n, bool once)
 	if (!c)
 		return TR_EXIT_CONFIG;
 	tr_log_setup((enum tr_log_level)c->log_level, (enum tr_log_format)c->log_format);
-	int status = tr_run(c, once);
+	int status = tr_run(c, once, user);
 	tr_config_free(&c);
 	return status;
 }
@@ -36,6 +37,7 @@ int tr_cli_run(int argc, char **argv)
 {
 	struct tr_cli_args args = { .argc = argc, .argv = argv, .opts = opts };
 	const char **paths = calloc((size_t)argc, sizeof *paths);
+	const char *user = NULL;
 	bool once = false;
 	size_t n = 0;
 	int opt;
@@ -46,10 +48,12 @@ int tr_cli_run(int argc, char **argv)
 	while ((opt = tr_cli_next(&args)) >= 0 || opt == TR_CLI_WORD) {
 		if (opt == OPT_ONCE)
 			once = true;
+		else if (opt == OPT_USER)
+			user = args.value;
 		else
 			paths[n++] = args.value;
 	}
-	int status = opt == TR_CLI_WRONG ? TR_EXIT_USAGE : run(paths, n, once);
+	int status = opt == TR_CLI_WRONG ? TR_EXIT_USAGE : run(paths, n, once, user);
 	free(paths);
 	return status;
 }

@@ -33,8 +33,8 @@ int tr_data_dir_open(const char *dir, struct tr_err *e)
 	char path[PATH_MAX];
 	int rc;
 	snprintf(path, sizeof path, "%s/state", dir);
-	if ((rc = tr_io_mkdirs(path, e)) < 0 || (rc = check_ours(dir, e)) < 0 ||
-	    (rc = check_ours(path, e)) < 0)
+	if ((rc = tr_io_mkdirs(dir, e)) < 0 || (rc = check_ours(dir, e)) < 0 ||
+	    (rc = tr_io_mkdirs(path, e)) < 0 || (rc = check_ours(path, e)) < 0)
 		return rc;
 	snprintf(path, sizeof path, "%s/lock", dir);
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

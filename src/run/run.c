@@ -15,6 +15,7 @@
 
 #include "run/graph.h"
 #include "run/serve.h"
+#include "run/user.h"
 
 #define DRAIN_POLL_MS 5
 
@@ -159,7 +160,17 @@ static void hold_signals(sigset_t *before)
 	pthread_sigmask(SIG_BLOCK, &held, before);
 }
 
-int tr_run(const struct tr_config *config, bool once)
+/* Everything that the configuration asks for; then there is no way back to root. */
+static int open_all(struct run *r, const struct tr_config *config, bool once, const char *user,
+		    struct tr_err *e)
+{
+	int rc = tr_graph_open(&r->graph, config, once, e);
+	if (rc == 0 && config->api_listen.n)
+		rc = tr_api_open(&r->graph, config->api_listen.p, &r->api, e);
+	return rc == 0 && user ? tr_user_become(e) : rc;
+}
+
+int tr_run(const struct tr_config *config, bool once, const char *user)
 {
 	struct tr_err e = { 0 };
 	sigset_t before;
@@ -169,12 +180,15 @@ int tr_run(const struct tr_config *config, bool once)
 		return status;
 	r->deadline_ns = TR_NEVER;
 	settings();
-	hold_signals(&before);
-	int rc = tr_graph_open(&r->graph, config, once, &e);
-	if (rc == 0 && config->api_listen.n)
-		rc = tr_api_open(&r->graph, config->api_listen.p, &r->api, &e);
-	if (rc < 0) {
+	if (user && tr_user_act_as(user, config->data_dir.p, &e) < 0) {
 		tr_log(TR_LOG_ERROR, NULL, "cannot start: %s", e.msg);
+		free(r);
+		return status;
+	}
+	hold_signals(&before);
+	if (open_all(r, config, once, user, &e) < 0) {
+		tr_log(TR_LOG_ERROR, NULL, "cannot start: %s", e.msg);
+		tr_api_close(&r->api);
 		tr_graph_close(&r->graph);
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 		free(r);
