@@ -7,6 +7,11 @@
 #include "config/config.h"
 #include "config/options.h"
 
+struct tr_part_input {
+	size_t part;     /* an index */
+	uint32_t output; /* of its named ones, or 0 */
+};
+
 struct tr_part {
 	struct tr_component c;
 	tr_str name;
@@ -18,7 +23,9 @@ struct tr_part {
 	const struct tr_opt_ref *inputs_at; /* NULL: none to look at */
 	bool usable; /* has a name and a kind, so that others may refer to it */
 	size_t ninputs;
-	size_t *from; /* indexes of parts, each once */
+	struct tr_part_input *from; /* each once */
+	uint32_t noutputs;          /* named ones */
+	tr_str *outputs;
 	size_t index; /* in tr_config.components */
 };
 
@@ -54,6 +61,10 @@ void tr_sink_common(const struct tr_config *c, struct tr_part *p, size_t nsinks)
 /* What all parts want together of memory_limit. */
 void tr_memory_check(const struct tr_config *c, struct tr_config_tree *t, struct tr_diag *diag);
 
+/* inputs.c: finds every part's outputs and fills in what its inputs are. */
+void tr_inputs_resolve(struct tr_config_tree *t);
+/* An input as it is written takes the part, or an output of it, in. */
+bool tr_input_takes(struct tr_mem *pool, tr_str input, const struct tr_part *q);
 /* topology.c: resolves inputs, names cycles, orders the parts and fills in c->components. */
 void tr_topology(struct tr_config *c, struct tr_config_tree *t, struct tr_diag *diag);
 

@@ -1,138 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Who feeds whom: names and globs to indexes, cycles named, what reaches no sink marked, and
- * everything put in an order in which inputs come first. */
+/* Who feeds whom: cycles named, what reaches no sink marked, and everything put in an order in
+ * which inputs come first. */
 #include "config/parts.h"
 
 #include <stdlib.h>
-
-#include "config/suggest.h"
 
 struct topology {
 	struct tr_config *c;
 	struct tr_config_tree *t;
 	struct tr_diag *diag;
 };
-
-/* ---- inputs ---- */
-
-/* A pattern with * for any bytes. */
-static bool glob_match(tr_str pattern, tr_str s)
-{
-	size_t i = 0, k = 0, star = SIZE_MAX, from = 0;
-
-	while (k < s.n) {
-		if (i < pattern.n && pattern.p[i] == '*') {
-			star = i++;
-			from = k;
-		} else if (i < pattern.n && pattern.p[i] == s.p[k]) {
-			i++;
-			k++;
-		} else if (star != SIZE_MAX) {
-			i = star + 1;
-			k = ++from;
-		} else {
-			return false;
-		}
-	}
-	while (i < pattern.n && pattern.p[i] == '*')
-		i++;
-	return i == pattern.n;
-}
-
-static void add_input(struct topology *y, struct tr_part *p, size_t from)
-{
-	for (size_t i = 0; i < p->ninputs; i++) {
-		if (p->from[i] == from)
-			return;
-	}
-	p->from = tr_mem_grow(&y->t->pool, p->from, p->ninputs, sizeof(*p->from));
-	if (p->from)
-		p->from[p->ninputs++] = from;
-	else
-		p->ninputs = 0;
-}
-
-static bool can_feed(const struct tr_part *from, const struct tr_part *to)
-{
-	return from->usable && from->c.kind != TR_SINK && from != to;
-}
-
-static void unknown_input(struct topology *y, struct tr_part *p, tr_str name,
-			  const struct tr_mark *at)
-{
-	struct tr_suggest near = { .word = name };
-	struct tr_sb shown = { 0 };
-	bool is_glob = memchr(name.p, '*', name.n);
-
-	for (size_t i = 0; !is_glob && i < y->t->nparts; i++) {
-		if (can_feed(y->t->parts[i], p))
-			tr_suggest_word(&near, y->t->parts[i]->name);
-	}
-	tr_show(&shown, name);
-	if (near.best.p)
-		tr_opts_error(&p->opts, at,
-			      "the input %s: no source or transform has this name; did you mean "
-			      "\"%.*s\"?",
-			      tr_sb_cstr(&shown), TR_F(near.best));
-	else
-		tr_opts_error(
-			&p->opts, at,
-			is_glob ? "the input %s matches nothing: expected it to match a source "
-				  "or another transform"
-				: "the input %s: expected the name of a source or transform",
-			tr_sb_cstr(&shown));
-	tr_sb_free(&shown);
-}
-
-static void resolve_name(struct topology *y, struct tr_part *p, tr_str name,
-			 const struct tr_mark *at)
-{
-	for (size_t i = 0; i < y->t->nparts; i++) {
-		const struct tr_part *q = y->t->parts[i];
-
-		if (!q->usable || !tr_str_eq(q->name, name))
-			continue;
-		if (q == p)
-			tr_opts_error(
-				&p->opts, at,
-				"the input \"%.*s\" is the component itself: expected another "
-				"one",
-				TR_F(name));
-		else if (q->c.kind == TR_SINK)
-			tr_opts_error(
-				&p->opts, at,
-				"the input \"%.*s\" is a sink: expected a source or transform",
-				TR_F(name));
-		else
-			add_input(y, p, i);
-		return;
-	}
-	unknown_input(y, p, name, at);
-}
-
-static void resolve(struct topology *y, struct tr_part *p)
-{
-	for (size_t k = 0; k < p->inputs.n; k++) {
-		struct tr_mark at = tr_part_input_mark(p, k);
-		tr_str name = p->inputs.v[k].s;
-		bool any = false;
-
-		if (!memchr(name.p, '*', name.n)) {
-			resolve_name(y, p, name, &at);
-			continue;
-		}
-		for (size_t i = 0; i < y->t->nparts; i++) {
-			const struct tr_part *q = y->t->parts[i];
-
-			if (can_feed(q, p) && glob_match(name, q->name)) {
-				add_input(y, p, i);
-				any = true;
-			}
-		}
-		if (!any)
-			unknown_input(y, p, name, &at);
-	}
-}
 
 /* ---- cycles ---- */
 
@@ -147,11 +24,12 @@ struct walk {
 	size_t ndone;
 };
 
-/* The first written input of p that is (or, as a glob, takes in) q. */
-static struct tr_mark input_place(const struct tr_part *p, const struct tr_part *q)
+/* The first written input of p that takes q, or an output of it, in. */
+static struct tr_mark input_place(struct topology *y, const struct tr_part *p,
+				  const struct tr_part *q)
 {
 	for (size_t k = 0; k < p->inputs.n; k++) {
-		if (glob_match(p->inputs.v[k].s, q->name))
+		if (tr_input_takes(&y->t->pool, p->inputs.v[k].s, q))
 			return tr_part_input_mark(p, k);
 	}
 	return p->mark;
@@ -184,7 +62,7 @@ static void report_cycle(struct walk *w, size_t start)
 
 		tr_sb_fmt(&names, "%s%.*s", i ? " -> " : "", TR_F(p->name));
 	}
-	mark = input_place(first, parts[w->path[start + (at + 1) % n]]);
+	mark = input_place(w->y, first, parts[w->path[start + (at + 1) % n]]);
 	tr_diag_error(w->y->diag, &mark, "a cycle: %s; expected inputs without one",
 		      tr_sb_cstr(&names));
 	tr_sb_free(&names);
@@ -206,7 +84,7 @@ static void visit(struct walk *w, size_t root, size_t *next)
 			w->depth--;
 			continue;
 		}
-		size_t from = parts[i]->from[next[i]++];
+		size_t from = parts[i]->from[next[i]++].part;
 
 		if (w->colour[from] == WHITE) {
 			w->colour[from] = GREY;
@@ -265,9 +143,26 @@ static void arrange(const struct topology *y, const size_t *order, size_t *arran
 
 static int by_index(const void *a, const void *b)
 {
-	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+	const struct tr_part_input *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	if (x->part != y->part)
+		return x->part < y->part ? -1 : 1;
+	return x->output < y->output ? -1 : x->output > y->output;
+}
+
+static void fill_inputs(struct topology *y, struct tr_part *p)
+{
+	for (size_t k = 0; k < p->ninputs; k++)
+		p->from[k].part = y->t->parts[p->from[k].part]->index;
+	if (p->ninputs)
+		qsort(p->from, p->ninputs, sizeof(*p->from), by_index);
+	p->c.inputs = tr_mem_alloc(&y->t->pool, p->ninputs * sizeof(*p->c.inputs));
+	p->c.outputs = tr_mem_alloc(&y->t->pool, p->ninputs * sizeof(*p->c.outputs));
+	for (size_t k = 0; p->c.inputs && p->c.outputs && k < p->ninputs; k++) {
+		p->c.inputs[k] = p->from[k].part;
+		p->c.outputs[k] = p->from[k].output;
+	}
+	p->c.ninputs = p->ninputs;
 }
 
 static bool fill_components(struct topology *y, const size_t *arranged)
@@ -280,16 +175,8 @@ static bool fill_components(struct topology *y, const size_t *arranged)
 		return false;
 	for (size_t i = 0; i < n; i++)
 		y->t->parts[arranged[i]]->index = i;
-	for (size_t i = 0; i < n; i++) {
-		struct tr_part *p = y->t->parts[arranged[i]];
-
-		p->c.ninputs = p->ninputs;
-		p->c.inputs = p->from;
-		for (size_t k = 0; k < p->ninputs; k++)
-			p->from[k] = y->t->parts[p->from[k]]->index;
-		if (p->ninputs)
-			qsort(p->from, p->ninputs, sizeof(*p->from), by_index);
-	}
+	for (size_t i = 0; i < n; i++)
+		fill_inputs(y, y->t->parts[arranged[i]]);
 	for (size_t i = 0; i < n; i++)
 		parts[i] = y->t->parts[arranged[i]];
 	/* Sinks last and inputs before what they feed: backwards, what is reachable is known in
@@ -298,7 +185,7 @@ static bool fill_components(struct topology *y, const size_t *arranged)
 		if (parts[i]->c.kind == TR_SINK)
 			parts[i]->c.reachable = true;
 		for (size_t k = 0; parts[i]->c.reachable && k < parts[i]->ninputs; k++)
-			parts[parts[i]->from[k]]->c.reachable = true;
+			parts[parts[i]->from[k].part]->c.reachable = true;
 	}
 	for (size_t i = 0; i < n; i++)
 		v[i] = parts[i]->c;
@@ -322,6 +209,41 @@ static void warn_unreachable(const struct topology *y)
 	}
 }
 
+static bool is_taken(const struct topology *y, size_t part, uint32_t output)
+{
+	for (size_t i = part + 1; i < y->t->nparts; i++) {
+		const struct tr_part *p = y->t->parts[i];
+
+		for (size_t k = 0; p->c.reachable && k < p->ninputs; k++) {
+			if (p->from[k].part == part && p->from[k].output == output)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A name with an underscore before it says that nobody has to take the output: _unmatched. */
+static void warn_outputs(const struct topology *y, size_t part)
+{
+	const struct tr_part *p = y->t->parts[part];
+
+	for (uint32_t k = 0; p->c.reachable && k < p->noutputs; k++) {
+		struct tr_sb place = { 0 };
+		struct tr_mark at;
+
+		if (tr_str_starts(p->outputs[k], TR_STR("_")) || is_taken(y, part, k))
+			continue;
+		tr_sb_fmt(&place, "outputs.%.*s", TR_F(p->outputs[k]));
+		at = tr_opts_mark(&p->opts, tr_sb_cstr(&place));
+		tr_diag_warn(
+			y->diag, &at,
+			"nobody takes the output \"%.*s.%.*s\": an event that goes nowhere else is "
+			"discarded",
+			TR_F(p->name), TR_F(p->outputs[k]));
+		tr_sb_free(&place);
+	}
+}
+
 /* Marks what feeds part `to`, itself too. */
 static void mark_upstream(const struct topology *y, size_t to, bool *above)
 {
@@ -329,7 +251,7 @@ static void mark_upstream(const struct topology *y, size_t to, bool *above)
 	above[to] = true;
 	for (size_t i = to + 1; i-- > 0;) {
 		for (size_t k = 0; above[i] && k < y->t->parts[i]->ninputs; k++)
-			above[y->t->parts[i]->from[k]] = true;
+			above[y->t->parts[i]->from[k].part] = true;
 	}
 }
 
@@ -343,7 +265,7 @@ static const struct tr_part *sibling_of(const struct topology *y, size_t source,
 		const struct tr_part *p = y->t->parts[i];
 
 		for (size_t k = 0; k < p->ninputs; k++)
-			below[i] |= below[p->from[k]];
+			below[i] |= below[p->from[k].part];
 		if (below[i] && p->c.kind == TR_SINK && i != self)
 			return p;
 	}
@@ -409,6 +331,7 @@ static bool warn(const struct topology *y)
 		return false;
 	warn_unreachable(y);
 	for (size_t i = 0; i < n; i++) {
+		warn_outputs(y, i);
 		if (y->t->parts[i]->c.kind != TR_SINK)
 			continue;
 		mark_upstream(y, i, above);
@@ -428,10 +351,7 @@ void tr_topology(struct tr_config *c, struct tr_config_tree *t, struct tr_diag *
 		t->pool.failed = true;
 		return;
 	}
-	for (size_t i = 0; i < t->nparts; i++) {
-		if (t->parts[i]->inputs_at)
-			resolve(&y, t->parts[i]);
-	}
+	tr_inputs_resolve(t);
 	if (t->pool.failed || !sort_parts(&y, order)) {
 		t->pool.failed = true;
 	} else if (tr_diag_errors(diag) == 0) {

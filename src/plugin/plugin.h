@@ -19,10 +19,11 @@
 #include "base/str.h"
 #include "plugin/batch.h"
 #include "plugin/encode.h"
+#include "plugin/expr.h"
 #include "plugin/regex.h"
 #include "plugin/template.h"
 
-#define TR_PLUGIN_ABI 2u
+#define TR_PLUGIN_ABI 3u
 
 /* ---- options ---- */
 
@@ -37,6 +38,7 @@ enum tr_opt_type {   /* ctype of a single value */
 	TR_OPT_PATH,     /* tr_str: absolute */
 	TR_OPT_REGEX,    /* struct tr_regex *, NULL when absent */
 	TR_OPT_TEMPLATE, /* struct tr_template *, NULL when absent */
+	TR_OPT_EXPR,     /* struct tr_expr *, NULL when absent */
 	TR_OPT_TABLE     /* the options of another table, at this offset; name is "" or a prefix "tls." */
 };
 
@@ -57,6 +59,7 @@ union tr_value {
 	tr_str s;
 	struct tr_regex *re;
 	struct tr_template *tpl;
+	struct tr_expr *expr;
 };
 
 struct tr_list {
@@ -276,6 +279,13 @@ struct tr_transform_ops {
 	/* Changes the view. 0, or -ENOMEM: the engine runs it again later on the same view, so a failure
 	 * must leave the view as it was or so that doing it again does no harm. */
 	int (*apply)(void *self, void *scratch, struct tr_batch *b);
+	/* Of a transform with named outputs (`inputs: [route.errors]`), which has these two in place of
+	 * apply. output: the name of the i-th; false: there are no more. Also asked for a cfg in which
+	 * options are wrong. */
+	bool (*output)(const void *cfg, size_t i, tr_str *name);
+	/* Which events go to which output: to[i], zeroed, is the i-th's. An event may go to several; one that
+	 * goes to none that somebody takes is discarded, with the reason filtered. 0, or -ENOMEM: as apply. */
+	int (*route)(void *self, void *scratch, const struct tr_batch *b, struct tr_mask *to);
 };
 
 /* ---- sinks ---- */
