@@ -137,6 +137,7 @@ static void drop_socket(struct conn *c)
 
 static void established(struct conn *c)
 {
+	c->made++;
 	c->state = c->address.kind == SOCKET_TLS ? CONN_HANDSHAKE : CONN_OPEN;
 }
 

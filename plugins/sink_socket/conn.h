@@ -30,8 +30,9 @@ struct conn {
 	enum conn_state state;
 	int64_t deadline_ns; /* of the state */
 	int fd;
-	bool used;  /* it has taken something */
-	bool fault; /* the last failure is one that waiting alone doesn't mend */
+	uint32_t made; /* how often there was a connection: another number is another one */
+	bool used;     /* it has taken something */
+	bool fault;    /* the last failure is one that waiting alone doesn't mend */
 	struct tr_tls *tls;
 
 	/* the io thread's in CONN_LOOKUP, until `found` */

@@ -28,6 +28,7 @@ struct socket_sink {
 	struct out out;
 	struct tr_request *r, *next; /* being sent; after it */
 	bool encoded;
+	uint32_t made; /* the connection that has what was accepted of `out` (conn.made) */
 	uint32_t base; /* events of `out` that are no longer r's */
 	size_t wire;   /* bytes taken for r */
 	size_t charged;
@@ -194,8 +195,6 @@ static void failed(struct socket_sink *s, const struct tr_err *e)
 {
 	bool fault = s->conn.fault;
 	uint32_t held;
-	if (s->encoded)
-		out_rewind(&s->out);
 	set_up(s, false);
 	s->failed_ns = tr_mono_ns();
 	s->failures++;
@@ -315,6 +314,10 @@ static void advance(struct socket_sink *s)
 		if (!s->encoded && encode(s) < 0)
 			return;
 		int rc = conn_ready(&s->conn, &e);
+		if (rc == 0 && s->made != s->conn.made) {
+			out_rewind(&s->out);
+			s->made = s->conn.made;
+		}
 		if (rc == 0)
 			rc = s->datagrams ? send_datagrams(s, &e) : send_stream(s, &e);
 		if (rc == 0)
