@@ -15,7 +15,7 @@ TIERS = (("base",), ("plugin",), ("codec", "config", "flow", "plugin.c"), ("net"
          ("cli",), ("main",))
 TIER = {name: i for i, names in enumerate(TIERS) for name in names}
 FOR_PLUGINS = {"plugin", "base", "codec"}
-LIBRARIES = {"net/tls.h"}
+LIBRARIES = {"net/httpd.h", "net/httpd_listen.h", "net/tls.h"}
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"', re.MULTILINE)
 
 
