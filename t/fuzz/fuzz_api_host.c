@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "api/listen.h"
+#include "net/httpd_listen.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(text, data, size);
 	text[size] = 0;
-	if (size && tr_api_host_ok(configured, (tr_str){ text, size })) {
+	if (size && tr_httpd_host_ok(configured, (tr_str){ text, size })) {
 		size_t host = strspn(text, "0123456789abcdefABCDEF.:[]");
 		bool named = strncasecmp(text, "localhost", 9) == 0 ||
 			     strncasecmp(text, configured, sizeof(configured) - 1) == 0;

@@ -291,13 +291,18 @@ def decoded(request):
 
 
 def make_cert(dir, cn="localhost", san="IP:127.0.0.1,DNS:localhost", ca=None, name="server", days=2):
-    """(certificate, key) files: self-signed, or signed by ca, which is such a pair."""
+    """(certificate, key) files: self-signed, or signed by ca, which is such a pair. days -1: expired,
+    only with ca."""
     cert, key = os.path.join(dir, name + ".crt"), os.path.join(dir, name + ".key")
-    args = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-            "-nodes", "-keyout", key, "-out", cert, "-days", str(days), "-subj", f"/CN={cn}",
-            "-addext", f"subjectAltName={san}"]
+    args = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-keyout", key, "-subj", f"/CN={cn}", "-addext", f"subjectAltName={san}"]
     if ca:
-        args += ["-CA", ca[0], "-CAkey", ca[1], "-addext", "basicConstraints=critical,CA:FALSE"]
+        args += ["-addext", "basicConstraints=critical,CA:FALSE", "-out", cert + ".request"]
+        subprocess.run(args, check=True, capture_output=True)
+        args = ["openssl", "x509", "-req", "-in", cert + ".request", "-copy_extensions", "copy",
+                "-CA", ca[0], "-CAkey", ca[1], "-out", cert, "-days", str(days)]
+    else:
+        args += ["-x509", "-out", cert, "-days", str(days)]
     subprocess.run(args, check=True, capture_output=True)
     return cert, key
 

@@ -11,7 +11,11 @@ import subprocess
 OWNERS = {
     "libcurl": {"libtailrace-http.so", "sink_loki.so"},
     "libtailrace-http": {"sink_loki.so"},
-    "libmicrohttpd": {"api.so"},
+    "libssl": {"libtailrace-tls.so"},
+    "libcrypto": {"libtailrace-tls.so"},
+    "libtailrace-tls": {"sink_socket.so", "source_syslog.so"},
+    "libmicrohttpd": {"libtailrace-httpd.so"},
+    "libtailrace-httpd": {"api.so", "sink_prometheus.so"},
     "libinotifytools": {"source_file.so"},
     "libsnappy": {"sink_loki.so"},
     "librdkafka": {"sink_kafka.so"},
@@ -19,7 +23,8 @@ OWNERS = {
 
 top = os.environ.get("top_builddir", ".")
 objects = [os.path.join(top, "t/bin/tailrace")]
-objects += [os.path.join(top, ".libs", n) for n in ("libtailrace.so", "libtailrace-http.so")]
+objects += [os.path.join(top, ".libs", n) for n in ("libtailrace.so", "libtailrace-http.so", "libtailrace-httpd.so",
+                                                      "libtailrace-tls.so")]
 objects += sorted(glob.glob(os.path.join(top, "plugins/.all/*.so")))
 
 print(f"1..{len(objects)}")

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
-#include "api/listen.h"
+#include "net/httpd_listen.h"
 #include "api/page.h"
 
 struct agent {
@@ -287,18 +287,18 @@ static void bad_addresses_are_named(void **state)
 static void tcp_checks_the_host(void **state)
 {
 	(void)state;
-	struct tr_api_listener l;
+	struct tr_httpd_listener l;
 	struct tr_err e = { 0 };
-	assert_int_equal(tr_api_listen("127.0.0.1:0", &l, &e), 0);
+	assert_int_equal(tr_httpd_listen("127.0.0.1:0", &l, &e), 0);
 	assert_false(l.any_host);
 	assert_string_equal(l.host, "127.0.0.1");
 	unsigned port = 0;
 	assert_int_equal(sscanf(l.shown, "127.0.0.1:%u", &port), 1);
 	assert_true(port > 0);
-	tr_api_unlisten(&l);
-	assert_int_equal(tr_api_listen("0.0.0.0:0", &l, &e), 0);
+	tr_httpd_unlisten(&l);
+	assert_int_equal(tr_httpd_listen("0.0.0.0:0", &l, &e), 0);
 	assert_true(l.any_host);
-	tr_api_unlisten(&l);
+	tr_httpd_unlisten(&l);
 
 	static const struct {
 		tr_str header;
@@ -326,7 +326,7 @@ static void tcp_checks_the_host(void **state)
 		{ TR_STR("127.0.0.1\0"), false },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
-		if (tr_api_host_ok("node1.example.com", rows[i].header) != rows[i].good)
+		if (tr_httpd_host_ok("node1.example.com", rows[i].header) != rows[i].good)
 			fail_msg("%.*s", TR_F(rows[i].header));
 }
 

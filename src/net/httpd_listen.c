@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Opens the API's socket. A stale unix socket is replaced, a live one never. */
-#include "api/listen.h"
+/* Opens a server's socket. A stale unix socket is replaced, a live one never. */
+#include "net/httpd_listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -59,7 +59,7 @@ static bool is_name(tr_str host, const char *name)
 	return host.n == strlen(name) && strncasecmp(host.p, name, host.n) == 0;
 }
 
-bool tr_api_host_ok(const char *configured, tr_str header)
+bool tr_httpd_host_ok(const char *configured, tr_str header)
 {
 	tr_str host;
 	if (header.n == 0)
@@ -72,7 +72,7 @@ bool tr_api_host_ok(const char *configured, tr_str header)
 	return header.p[0] != '[' && (is_name(host, "localhost") || is_name(host, configured));
 }
 
-static void show_address(struct tr_api_listener *l)
+static void show_address(struct tr_httpd_listener *l)
 {
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof(addr);
@@ -91,6 +91,14 @@ static bool is_wildcard(const struct sockaddr *addr)
 	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)addr)->sin6_addr);
 }
 
+static bool is_loopback(const struct sockaddr *addr)
+{
+	if (addr->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)addr)->sin_addr.s_addr) >> 24 ==
+		       IN_LOOPBACKNET;
+	return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)addr)->sin6_addr);
+}
+
 static int bind_one(const struct addrinfo *ai)
 {
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -106,7 +114,7 @@ static int bind_one(const struct addrinfo *ai)
 	return -1;
 }
 
-static int listen_tcp(const char *address, struct tr_api_listener *l, struct tr_err *e)
+static int listen_tcp(const char *address, struct tr_httpd_listener *l, struct tr_err *e)
 {
 	tr_str host, port;
 	char service[8];
@@ -125,6 +133,7 @@ static int listen_tcp(const char *address, struct tr_api_listener *l, struct tr_
 	for (const struct addrinfo *ai = found; ai && l->fd < 0; ai = ai->ai_next) {
 		l->fd = bind_one(ai);
 		l->any_host = is_wildcard(ai->ai_addr);
+		l->loopback = is_loopback(ai->ai_addr);
 	}
 	rc = l->fd < 0 ? tr_err_sys(e, "listen on %s", address) : 0;
 	freeaddrinfo(found);
@@ -148,7 +157,7 @@ static void remove_stale(const struct sockaddr_un *addr)
 	close(fd);
 }
 
-static int listen_unix(const char *path, struct tr_api_listener *l, struct tr_err *e)
+static int listen_unix(const char *path, struct tr_httpd_listener *l, struct tr_err *e)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	size_t n = strlen(path);
@@ -173,19 +182,33 @@ static int listen_unix(const char *path, struct tr_api_listener *l, struct tr_er
 	return 0;
 }
 
-int tr_api_listen(const char *address, struct tr_api_listener *l, struct tr_err *e)
+static const char unix_scheme[] = "unix://";
+
+bool tr_httpd_listen_valid(tr_str listen)
 {
-	static const char scheme[] = "unix://";
-	*l = (struct tr_api_listener){ .fd = -1 };
-	int rc = strncmp(address, scheme, sizeof(scheme) - 1) == 0
-			 ? listen_unix(address + sizeof(scheme) - 1, l, e)
+	static const tr_str scheme = { unix_scheme, sizeof(unix_scheme) - 1 };
+	tr_str host, port;
+	if (!listen.n || memchr(listen.p, '\0', listen.n))
+		return false;
+	if (tr_str_starts(listen, scheme))
+		return listen.n > scheme.n && listen.p[scheme.n] == '/' &&
+		       listen.n - scheme.n < sizeof(((struct sockaddr_un *)0)->sun_path);
+	return split_host(listen, &host, &port) && host.n > 0 &&
+	       host.n < sizeof(((struct tr_httpd_listener *)0)->host);
+}
+
+int tr_httpd_listen(const char *address, struct tr_httpd_listener *l, struct tr_err *e)
+{
+	*l = (struct tr_httpd_listener){ .fd = -1 };
+	int rc = strncmp(address, unix_scheme, sizeof(unix_scheme) - 1) == 0
+			 ? listen_unix(address + sizeof(unix_scheme) - 1, l, e)
 			 : listen_tcp(address, l, e);
 	if (rc < 0)
-		tr_api_unlisten(l);
+		tr_httpd_unlisten(l);
 	return rc;
 }
 
-void tr_api_unlisten(struct tr_api_listener *l)
+void tr_httpd_unlisten(struct tr_httpd_listener *l)
 {
 	struct stat st;
 	if (l->unix_path && l->ino && stat(l->unix_path, &st) == 0 && st.st_dev == l->dev &&
