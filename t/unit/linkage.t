@@ -11,6 +11,9 @@ import subprocess
 OWNERS = {
     "libcurl": {"libtailrace-http.so", "sink_loki.so"},
     "libtailrace-http": {"sink_loki.so"},
+    "libssl": {"libtailrace-tls.so"},
+    "libcrypto": {"libtailrace-tls.so"},
+    "libtailrace-tls": {"sink_socket.so", "source_syslog.so"},
     "libmicrohttpd": {"api.so"},
     "libinotifytools": {"source_file.so"},
     "libsnappy": {"sink_loki.so"},
@@ -19,7 +22,7 @@ OWNERS = {
 
 top = os.environ.get("top_builddir", ".")
 objects = [os.path.join(top, "t/bin/tailrace")]
-objects += [os.path.join(top, ".libs", n) for n in ("libtailrace.so", "libtailrace-http.so")]
+objects += [os.path.join(top, ".libs", n) for n in ("libtailrace.so", "libtailrace-http.so", "libtailrace-tls.so")]
 objects += sorted(glob.glob(os.path.join(top, "plugins/.all/*.so")))
 
 print(f"1..{len(objects)}")
