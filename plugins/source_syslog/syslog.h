@@ -11,6 +11,7 @@
 #include "address.h"
 #include "base/limit.h"
 #include "codec/syslog.h"
+#include "net/tls.h"
 #include "plugin/plugin.h"
 
 enum {
@@ -26,19 +27,21 @@ enum part { PART_HOST, PART_APP, PART_FACILITY, PART_SEVERITY, PART_PROCID, PART
 struct syslog_cfg {
 	struct tr_list listen;
 	int64_t format, framing, max_message_bytes;
-	bool received_time;
+	int64_t time; /* 1: of receipt, always */
 	struct tr_list as_labels;
 	struct tr_map max_values;
 	int64_t when_full;
 	struct tr_list allow;
 	int64_t idle_timeout_ns, max_connections, receive_buffer;
 	tr_str socket_mode;
+	struct tr_tls_server_cfg tls;
 };
 
 /* ---- sets of sockets (watch.c) ---- */
 
 enum item_kind { ITEM_LISTENER, ITEM_DGRAM, ITEM_CONN };
 struct watch;
+struct dgrams;
 struct item {
 	enum item_kind kind;
 	int fd;
@@ -51,6 +54,7 @@ struct item {
 struct watch {
 	_Atomic unsigned refs; /* the source's, the loop's while it closes, posts' under way */
 	int epfd;
+	struct dgrams *dgrams;     /* NULL: no socket of it takes datagrams */
 	struct item *head, **tail; /* the ring: these have something to be read */
 	size_t nready;
 	_Atomic bool armed;
@@ -95,6 +99,8 @@ struct conn {
 	struct conn *older, *newer; /* by activity */
 	int64_t active_ns;
 	bool checked; /* looked at for something unread before it is closed for being idle */
+	struct tr_tls *tls;
+	bool open; /* the handshake is done */
 	struct tr_syslog_frames frames;
 	char *tail; /* of a frame that isn't whole yet */
 	size_t tail_n, tail_cap, want; /* want: bytes to read at a time */
@@ -114,17 +120,17 @@ struct source {
 	struct tr_ack_line line;
 	struct watch *waits, *drops; /* the sockets that wait for room, and those that don't */
 	struct listener *listeners;
+	struct tr_tls_ctx *tls;
 	struct conn *oldest, *newest;
 	size_t nconns, tails; /* tails: bytes */
 	struct net *nets;
-	struct dgrams *dgrams;
 	char *spare; /* room for a tail, had before the reading */
 	size_t spare_cap;
 	char *scratch; /* what is read to be dropped */
 	size_t scratch_cap;
 	int64_t full_since_ns; /* monotonic; 0: there is room */
 	int64_t accept_ns;     /* monotonic: no descriptors before */
-	uint64_t arrivals;
+	uint64_t arrivals, attempts; /* messages that became rows; and with those that had to be tried again */
 	bool once, segment, has_udp;
 	/* messages to rows (rows.c) */
 	struct tr_syslog_ctx ctx;
@@ -134,14 +140,14 @@ struct source {
 	int peer_col, error_col, truncated_col, sd_col;
 	struct sd_name {
 		uint64_t hash; /* 0: free */
-		uint64_t row;  /* that had it last */
+		uint64_t row;  /* the attempt that had it last */
 		int col;
 	} sd_names[SD_NAMES * 2];
 	size_t nsd;
 	char *own_host;
-	tr_metric *malformed, *kernel_drops, *refused_address, *refused_limit, *connections;
-	struct tr_log_gate refused_gate, drops_gate, accept_gate;
-	uint64_t drops_told;
+	tr_metric *malformed, *kernel_drops, *refused_address, *refused_limit, *connections, *tls_errors;
+	struct tr_log_gate refused_gate, drops_gate, accept_gate, tls_gate;
+	uint64_t dropped, drops_untold; /* untold: counted, not logged yet */
 };
 
 enum visit {
@@ -170,9 +176,10 @@ bool listen_allows(const struct source *s, const struct in6_addr *addr);
 void listen_read_drops(struct source *s, struct listener *l);
 
 /* ---- dgram.c ---- */
-int dgrams_open(struct source *s, struct tr_err *e);
-void dgrams_close(struct source *s);
-bool dgrams_pending(const struct source *s);
+int dgrams_open(struct source *s, struct watch *ring, struct tr_err *e);
+void dgrams_close(struct source *s, struct watch *ring);
+/* Whose datagrams were read and aren't rows yet; NULL: there are none. */
+struct listener *dgrams_from(const struct watch *ring);
 /* w NULL: what is read is dropped, for `reason`. */
 enum visit dgrams_visit(struct source *s, struct tr_writer *w, struct listener *l, size_t *done,
 			const char *reason);

@@ -51,9 +51,11 @@ static int take_word(struct syslog_cursor *c, const char *words)
 static bool take_year(struct syslog_cursor *c, int *year)
 {
 	struct syslog_cursor at = *c;
-	if (!take_number(&at, 4, 4, year) || *year < 1970 || *year > 2199 || at.p == at.end ||
+	int v;
+	if (!take_number(&at, 4, 4, &v) || v < 1970 || v > 2199 || at.p == at.end ||
 	    (*at.p != ' ' && *at.p != ':'))
 		return false;
+	*year = v;
 	*c = at;
 	return true;
 }
