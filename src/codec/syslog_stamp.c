@@ -52,8 +52,10 @@ static bool take_year(struct syslog_cursor *c, int *year)
 {
 	struct syslog_cursor at = *c;
 	int v;
-	if (!take_number(&at, 4, 4, &v) || v < 1970 || v > 2199 || at.p == at.end ||
-	    (*at.p != ' ' && *at.p != ':'))
+	if (!take_number(&at, 4, 4, &v) || v < 1970 || v > 2199 || at.p == at.end)
+		return false;
+	/* "2001:db8::5" is a host */
+	if (*at.p != ' ' && (*at.p != ':' || at.end - at.p < 2 || at.p[1] != ' '))
 		return false;
 	*year = v;
 	*c = at;

@@ -355,7 +355,7 @@ static const struct stream streams[] = {
 	{ "<1>a\n<1>b\r\n\n\n<1>c", 0, TR_FRAMES_AUTO, 0, "<1>a|<1>b|<1>c|" },
 	/* Y3: counts that are none, a frame behind one that begins with a digit, bytes that aren't text */
 	{ "0 <1>a\n4 <1>b", 0, TR_FRAMES_AUTO, 0, "0 <1>a|<1>b|" },
-	{ "214000000000 <1>a\n4 <1>b", 0, TR_FRAMES_AUTO, 0, "214000000000 <1~|<1>b|" },
+	{ "214000000000 <1>a\n4 <1>b", 0, TR_FRAMES_AUTO, 0, "214000000000 <1>~|<1>b|" },
 	{ "5 <1>ab12 monkeys\n4 <1>c", 0, TR_FRAMES_AUTO, 0, "<1>ab|12 monkeys|<1>c|" },
 	{ "8 <1>\xc3\xa9\xe2\x82\xac" "4 <1>b", 0, TR_FRAMES_AUTO, 0, "<1>\xc3\xa9\xe2\x82\xac|<1>b|" },
 	{ "8 <1>a\nb\nc4 <1>d", 0, TR_FRAMES_AUTO, 0, "<1>a\nb\nc|<1>d|" },
