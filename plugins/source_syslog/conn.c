@@ -65,8 +65,10 @@ void conn_close(struct source *s, struct conn *c)
 {
 	unlink_conn(s, c);
 	tail_free(s, c);
-	if (c->tls)
+	if (c->tls) {
+		tr_tls_bye(c->tls);
 		tr_tls_free(&c->tls);
+	}
 	close(c->item.fd);
 	free(c);
 	s->nconns--;
@@ -316,7 +318,31 @@ static int64_t limit_of(const struct source *s, const struct conn *c)
 	return s->cfg->idle_timeout_ns ? s->cfg->idle_timeout_ns : TR_NEVER;
 }
 
-void conn_expire(struct source *s)
+/* Closes it; what there is of a last message is one. False: there is no memory for that. */
+static bool close_idle(struct source *s, struct tr_writer *w, struct conn *c)
+{
+	size_t room;
+	bool full = false;
+	uint64_t dropped = 0;
+	if (c->tail_n) {
+		char *p = tr_writer_buffer(w, c->tail_n, &room);
+		if (!p)
+			return false;
+		memcpy(p, c->tail, c->tail_n);
+		take_frames(s, w, c, p, c->tail_n, TR_FRAME_END, &full, &dropped);
+		if (!full)
+			tr_writer_fill(w, c->tail_n);
+		rows_end(s, w);
+	}
+	if (full)
+		return false;
+	tr_log(TR_LOG_DEBUG, tr_host_id(s->host), "connection from %s closed: idle",
+	       c->origin.local ? "a local socket" : c->peer_text);
+	conn_close(s, c);
+	return true;
+}
+
+void conn_expire(struct source *s, struct tr_writer *w)
 {
 	int64_t next = TR_NEVER;
 	if (!s->cfg->idle_timeout_ns && !s->tls)
@@ -332,9 +358,8 @@ void conn_expire(struct source *s)
 			if (!s->tls)
 				break; /* all others are younger */
 		} else if (c->checked) {
-			tr_log(TR_LOG_DEBUG, tr_host_id(s->host), "connection from %s closed: idle",
-			       c->origin.local ? "a local socket" : c->peer_text);
-			conn_close(s, c);
+			if (!close_idle(s, w, c))
+				next = s->now_ns + RETRY_NS;
 		} else {
 			/* there may be something that nobody had room to look at */
 			c->checked = true;

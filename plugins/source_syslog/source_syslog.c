@@ -292,7 +292,7 @@ static enum tr_run syslog_run(void *self, struct tr_writer *w)
 		return TR_IDLE;
 	}
 	s->full_since_ns = 0;
-	conn_expire(s);
+	conn_expire(s, w);
 	if (s->now_ns < s->accept_ns) {
 		tr_host_wake_at(s->host, s->accept_ns);
 		return done ? TR_AGAIN : TR_IDLE;

@@ -190,6 +190,6 @@ enum visit conn_visit(struct source *s, struct tr_writer *w, struct conn *c, siz
 		      const char *reason);
 void conn_close(struct source *s, struct conn *c);
 /* Closes those that have been idle for too long; asks to be woken for the next. */
-void conn_expire(struct source *s);
+void conn_expire(struct source *s, struct tr_writer *w);
 
 #endif

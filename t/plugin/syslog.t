@@ -167,7 +167,10 @@ def Y7_tls_and_its_failures():
     goes_on("first")
     s = a.connect("tls")
     s.sendall(b"<13>a: plain to TLS\n")
-    is_(s.recv(100)[:1] in (b"", b"\x15"), True, "plain to TLS: an alert, or the end")
+    try:
+        ok(s.recv(100)[:1] in (b"", b"\x15"), "plain to TLS: an alert, or the end")
+    except ConnectionResetError:
+        pass
     goes_on("plain")
     errors = a.metrics().get("tailrace_component_errors_total", kind="tls")
     ok(errors >= 1, "counted")
@@ -266,7 +269,8 @@ def Y10_idle_peer():
         tap.fail("the idle one isn't closed")
     busy.sendall(b"<13>a: still here\n")
     a.wait_until(lambda: "still here" in a.messages(), 10, "the busy one goes on")
-    ok("half" in a.messages() or True, "")
+    half = [r for r in a.rows() if r["message"] == "half"]
+    is_(len(half), 1, "what it had sent is kept")
     is_(a.metrics().get("tailrace_connections"), 1, "connections")
     is_(a.stop(), 0, "exit code")
 
@@ -657,6 +661,20 @@ def many_unfinished_messages_keep_the_memory_bounded():
 # ---- how it is started
 
 
+# Passes the descriptors named on its command line as systemd does, from 3 on, to the program behind them.
+AS_SYSTEMD = """
+import os, sys
+names, fds = sys.argv[1], sys.argv[2:]
+n = names.count(":") + 1
+high = [os.dup2(int(fd), 100 + i) for i, fd in enumerate(fds[:n])]
+for i, fd in enumerate(high):
+    os.dup2(fd, 3 + i)
+    os.close(fd)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(n), LISTEN_FDNAMES=names)
+os.execvp(fds[n], fds[n:])
+"""
+
+
 @test
 def socket_activation():
     dir = tempdir()
@@ -668,23 +686,11 @@ def socket_activation():
     listeners[2].bind(f"{dir}/log.sock")
     early = socket.create_connection(listeners[0].getsockname())
     early.sendall(b"<13>a: before the agent\n")
-    # The descriptors go to 3 and on, as systemd passes them; none of ours may be in the way.
-    high = [os.dup2(s.fileno(), 40 + i) for i, s in enumerate(listeners)]
-    for fd in high:
-        os.set_inheritable(fd, True)
-        tap.defer(lambda fd=fd: os.close(fd))
-    script = "exec 3<&40 4<&41 5<&42; export LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=syslog:syslog:log; exec \"$@\""
-    real = os.environ.get("TAILRACE")
-    import subprocess
-    import tailrace
-    popen = subprocess.Popen
-    subprocess.Popen = lambda *x, **y: popen(*x, **{**y, "pass_fds": (40, 41, 42)})
-    tap.defer(lambda: setattr(subprocess, "Popen", popen))
-    a = tailrace.Agent(f"""\
+    a = Agent(f"""\
 sources: {{in: {{type: syslog, listen: ["systemd://syslog", "systemd://log"]}}}}
 sinks: {{out: {{type: console, inputs: [in], encoding: raw, batch: {{max_wait: 20ms}}}}}}
-""", dir=dir, wrapper=("sh", "-c", script, "sh"))
-    subprocess.Popen = popen
+""", dir=dir, fds=[s.fileno() for s in listeners],
+              wrapper=("python3", "-c", AS_SYSTEMD, "syslog:syslog:log", *(str(s.fileno()) for s in listeners)))
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     u.sendto(b"<13>a: udp", listeners[1].getsockname())
     d = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
