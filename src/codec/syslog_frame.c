@@ -59,7 +59,8 @@ static size_t counted(struct tr_syslog_frames *st, const char *p, size_t n, size
 		out->s = without_line_end((tr_str){ p + head, count });
 		return head + count;
 	}
-	if (have < max && !(flags & (TR_FRAME_END | TR_FRAME_CUT)))
+	/* one byte past the maximum tells whether a character ends there */
+	if (have <= max && !(flags & (TR_FRAME_END | TR_FRAME_CUT)))
 		return 0;
 	cut(out, p + head, have, max);
 	st->skip_octets = (uint32_t)(count - have);
