@@ -97,9 +97,9 @@ def Y6_connections_dropped():
     """What was sent whole arrives once, whatever happens to its connection afterwards."""
     a = Syslog("tcp", sink="{type: file, inputs: [in], path: %s/out, encoding: raw}" % (dir := tempdir()))
     rng = random.Random(1)
-    n, conns, whole, cut = 0, [None] * 20, set(), 0
+    n, conns, whole, cut = 0, [None] * 50, set(), 0
     while n < 50000:
-        i = rng.randrange(20)
+        i = rng.randrange(50)
         if conns[i] is None:
             conns[i] = a.connect()
         data = b""
