@@ -434,7 +434,7 @@ static int bound_values(struct labels *l, struct scratch *s, struct tr_batch *b,
 		if (!last || (c != last && !tr_str_eq(tr_cell_str(c), tr_cell_str(last))) ||
 		    c->type != last->type)
 			rc = c->type == TR_NONE ? 1
-						: limit_admit(&cap->limit, tr_cell_str(c), now_ns);
+						: tr_limit_admit(&cap->limit, tr_cell_str(c), now_ns);
 		if (rc < 0)
 			break;
 		last = c;
@@ -443,7 +443,7 @@ static int bound_values(struct labels *l, struct scratch *s, struct tr_batch *b,
 	}
 	if (cap->limit.cap != before)
 		tr_host_charge(l->host,
-			       (int64_t)((cap->limit.cap - before) * sizeof(struct limit_entry)));
+			       (int64_t)((cap->limit.cap - before) * sizeof(struct tr_limit_entry)));
 	if (rc < 0)
 		return rc;
 	return nover ? demote(s, b, label, nover) : 0;

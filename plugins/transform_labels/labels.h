@@ -4,7 +4,7 @@
 #ifndef TRANSFORM_LABELS_LABELS_H
 #define TRANSFORM_LABELS_LABELS_H
 
-#include "limit.h"
+#include "base/limit.h"
 #include "plugin/plugin.h"
 
 struct labels_cfg {
@@ -40,7 +40,7 @@ struct renaming {
 
 struct cap {
 	const struct tr_name *name;
-	struct limit limit;
+	struct tr_limit limit;
 };
 
 struct labels {

@@ -53,7 +53,7 @@ static const struct tr_opt opts[] = {
 	  .shape = TR_MAP,
 	  .at = TR_AT(struct labels_cfg, max_values, struct tr_map),
 	  .min = 1,
-	  .max = LIMIT_MAX,
+	  .max = TR_LIMIT_MAX,
 	  .doc = "How many values a label may have: the first so many stay labels, an event with any further "
 		 "one carries it as the field of that name. A value not seen for an hour makes room." },
 	{ .name = NULL }
@@ -203,8 +203,8 @@ static void labels_close(void *self)
 		return;
 	for (size_t i = 0; i < l->ncaps; i++) {
 		tr_host_charge(l->host,
-			       -(int64_t)(l->caps[i].limit.cap * sizeof(struct limit_entry)));
-		limit_free(&l->caps[i].limit);
+			       -(int64_t)(l->caps[i].limit.cap * sizeof(struct tr_limit_entry)));
+		tr_limit_free(&l->caps[i].limit);
 	}
 	free(l->groups);
 	free(l->moves);

@@ -239,6 +239,12 @@ bool tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
 void tr_writer_drop(struct tr_writer *w);
 void tr_writer_end(struct tr_writer *w);
 
+/* True when the output has no room, for tend(): run() isn't called until there is. */
+bool tr_host_full(struct tr_host *h);
+/* Events that the source took in but gives to nobody count as created and discarded. reason: as in
+ * tr_batch_keep(). */
+void tr_host_discard(struct tr_host *h, const char *reason, uint64_t n);
+
 /* Declares a column, from open or run. Returns its number, or a negative errno. The same name and kind
  * give the same number. One that no row of a batch has a value for costs that batch nothing. */
 int tr_host_column(struct tr_host *h, tr_str name, enum tr_col_kind kind, enum tr_col_shape shape);

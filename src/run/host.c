@@ -235,6 +235,17 @@ int tr_host_column(struct tr_host *h, tr_str name, enum tr_col_kind kind, enum t
 	return w->ncols++;
 }
 
+bool tr_host_full(struct tr_host *h)
+{
+	return !tr_port_has_room(&h->port);
+}
+
+void tr_host_discard(struct tr_host *h, const char *reason, uint64_t n)
+{
+	tr_count(&h->counters.created, n);
+	tr_count_discarded(&h->counters, tr_reason_of(reason), n);
+}
+
 /* ---- sinks ---- */
 
 bool tr_host_is_sink(const struct tr_host *h)

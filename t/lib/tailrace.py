@@ -141,11 +141,12 @@ class _UnixConnection(http.client.HTTPConnection):
 class Agent:
     """A tailrace process. `config` is text (dedented) or a dict; data_dir and api.listen are put in
     where they aren't given. dir: its directory (data_dir is dir/data), kept for the next Agent that is
-    given the same. fault, point: see t/fault/fault.c. limits: {"nofile": 256} and the like. wait: until
+    given the same. fault, point: see t/fault/fault.c. limits: {"nofile": 256} and the like. fds:
+    descriptors that it inherits. wait: until
     /readyz says so. The agent is stopped when the test ends, if that hasn't been done."""
 
     def __init__(self, config, *, dir=None, fault=None, point=None, env=None, args=(), limits=None,
-                 wait=True, api="unix", wrapper=(), allow_report=False):
+                 wait=True, api="unix", wrapper=(), allow_report=False, fds=()):
         self.dir = dir or tempdir()
         self.data_dir = os.path.join(self.dir, "data")
         self.config_path = os.path.join(self.dir, "tailrace.yaml")
@@ -155,7 +156,7 @@ class Agent:
         self.allow_report = allow_report
         self.code = None
         self._config(config, api)
-        self._start(fault, point, dict(env or {}), args, limits or {}, wrapper)
+        self._start(fault, point, dict(env or {}), args, limits or {}, wrapper, fds)
         tap.defer(self._end)
         if wait:
             self.wait_ready()
@@ -176,7 +177,7 @@ class Agent:
         with open(self.config_path, "w") as f:
             f.write(text)
 
-    def _start(self, fault, point, env, args, limits, wrapper):
+    def _start(self, fault, point, env, args, limits, wrapper, fds):
         # Each of these replaces itself by the next, so that the process that is started becomes the
         # agent; the faults are preloaded into the agent alone.
         command = ["prlimit", "--core=0"] + [f"--{k}={v}" for k, v in limits.items()]
@@ -192,7 +193,7 @@ class Agent:
             self.stdout_from = out.tell()
             self.stderr_to = None
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                            env={**os.environ, **env})
+                                            env={**os.environ, **env}, pass_fds=fds)
         self.pid = self.process.pid
 
     # ---- what it says

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "../../plugins/transform_labels/limit.h"
+#include "base/limit.h"
 #include "transform.h"
 
 static const char *const m4[] = { "m", "m", "m", "m" };
@@ -257,48 +257,48 @@ static tr_str value(char buf[16], int i)
 static void a_limit_forgets_after_an_hour(void **state)
 {
 	(void)state;
-	struct limit l = { .max = 1000 };
+	struct tr_limit l = { .max = 1000 };
 	char buf[16];
-	const int64_t hour = LIMIT_FORGET_NS;
+	const int64_t hour = TR_LIMIT_FORGET_NS;
 	for (int i = 0; i < 1000; i++)
-		assert_int_equal(limit_admit(&l, value(buf, i), 1), 1);
-	assert_int_equal(limit_admit(&l, value(buf, 1000), 2), 0);
+		assert_int_equal(tr_limit_admit(&l, value(buf, i), 1), 1);
+	assert_int_equal(tr_limit_admit(&l, value(buf, 1000), 2), 0);
 	/* half of them are seen again */
 	for (int i = 0; i < 1000; i += 2)
-		assert_int_equal(limit_admit(&l, value(buf, i), hour / 2), 1);
-	assert_int_equal(limit_admit(&l, value(buf, 1000), hour), 0);
-	assert_int_equal(limit_admit(&l, value(buf, 1000), hour + 1), 1);
+		assert_int_equal(tr_limit_admit(&l, value(buf, i), hour / 2), 1);
+	assert_int_equal(tr_limit_admit(&l, value(buf, 1000), hour), 0);
+	assert_int_equal(tr_limit_admit(&l, value(buf, 1000), hour + 1), 1);
 	assert_int_equal(l.used, 501);
 	for (int i = 0; i < 1000; i += 2) /* still known, though there would be room */
-		assert_int_equal(limit_admit(&l, value(buf, i), hour + 2), 1);
+		assert_int_equal(tr_limit_admit(&l, value(buf, i), hour + 2), 1);
 	assert_int_equal(l.used, 501);
 	for (int i = 2000; i < 2499; i++)
-		assert_int_equal(limit_admit(&l, value(buf, i), hour + 2), 1);
-	assert_int_equal(limit_admit(&l, value(buf, 3000), hour + 2), 0);
+		assert_int_equal(tr_limit_admit(&l, value(buf, i), hour + 2), 1);
+	assert_int_equal(tr_limit_admit(&l, value(buf, 3000), hour + 2), 0);
 	assert_true(l.cap <= 4096);
-	limit_free(&l);
+	tr_limit_free(&l);
 }
 
 /* Against a plain list, through many entries that come and go. */
 static void a_limit_is_what_a_list_would_be(void **state)
 {
 	(void)state;
-	struct limit l = { .max = 20 };
+	struct tr_limit l = { .max = 20 };
 	int64_t seen[64] = { 0 };
 	uint64_t seed = 7;
 	for (int64_t now = 1; now < 40000; now++) {
 		char buf[16];
 		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
 		int i = (int)(seed >> 40) % 64;
-		int64_t ns = now * (LIMIT_FORGET_NS / 50);
+		int64_t ns = now * (TR_LIMIT_FORGET_NS / 50);
 		int live = 0;
 		bool known = seen[i] != 0, full;
 		for (int k = 0; k < 64; k++)
-			live += seen[k] && ns - seen[k] < LIMIT_FORGET_NS;
+			live += seen[k] && ns - seen[k] < TR_LIMIT_FORGET_NS;
 		full = live >= 20;
-		int got = limit_admit(&l, value(buf, i), ns);
+		int got = tr_limit_admit(&l, value(buf, i), ns);
 		/* an entry past its hour stays known until its place is wanted */
-		if (known && ns - seen[i] < LIMIT_FORGET_NS)
+		if (known && ns - seen[i] < TR_LIMIT_FORGET_NS)
 			assert_int_equal(got, 1);
 		else if (!full)
 			assert_int_equal(got, 1);
@@ -306,7 +306,7 @@ static void a_limit_is_what_a_list_would_be(void **state)
 			seen[i] = ns;
 		assert_true(l.used <= 20);
 	}
-	limit_free(&l);
+	tr_limit_free(&l);
 }
 
 static void bad_options_are_refused(void **state)

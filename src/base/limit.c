@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A set of hashes with the time each was seen last: open addressing, linear probing, and deletion
  * that closes the gap, so that it needs no rebuilding. */
-#include "limit.h"
+#include "base/limit.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #define FIRST_CAP 16u
 
 /* Where the hash is, or the free place where it would be. */
-static uint32_t find(const struct limit *l, uint64_t hash)
+static uint32_t find(const struct tr_limit *l, uint64_t hash)
 {
 	uint32_t mask = l->cap - 1, at = (uint32_t)hash & mask;
 	while (l->v[at].hash && l->v[at].hash != hash)
@@ -19,9 +19,9 @@ static uint32_t find(const struct limit *l, uint64_t hash)
 	return at;
 }
 
-static int grow(struct limit *l)
+static int grow(struct tr_limit *l)
 {
-	struct limit old = *l;
+	struct tr_limit old = *l;
 	l->cap = old.cap ? old.cap * 2 : FIRST_CAP;
 	l->v = calloc(l->cap, sizeof(*l->v));
 	if (!l->v) {
@@ -36,7 +36,7 @@ static int grow(struct limit *l)
 	return 0;
 }
 
-static void take_out(struct limit *l, uint32_t at)
+static void take_out(struct tr_limit *l, uint32_t at)
 {
 	uint32_t mask = l->cap - 1, gap = at;
 	for (uint32_t i = (at + 1) & mask; l->v[i].hash; i = (i + 1) & mask) {
@@ -50,11 +50,11 @@ static void take_out(struct limit *l, uint32_t at)
 	l->used--;
 }
 
-static void forget_old(struct limit *l, int64_t now_ns)
+static void forget_old(struct tr_limit *l, int64_t now_ns)
 {
 	l->oldest_ns = now_ns;
 	for (uint32_t i = 0; i < l->cap;) {
-		if (l->v[i].hash && now_ns - l->v[i].seen_ns >= LIMIT_FORGET_NS) {
+		if (l->v[i].hash && now_ns - l->v[i].seen_ns >= TR_LIMIT_FORGET_NS) {
 			take_out(l, i); /* another may have come to this place: look again */
 			continue;
 		}
@@ -64,19 +64,19 @@ static void forget_old(struct limit *l, int64_t now_ns)
 	}
 }
 
-int limit_admit(struct limit *l, tr_str value, int64_t now_ns)
+int tr_limit_admit(struct tr_limit *l, tr_str value, int64_t now_ns)
 {
 	uint64_t hash = tr_hash(value.p, value.n);
 	hash += !hash;
 	if (l->cap) {
-		struct limit_entry *known = &l->v[find(l, hash)];
+		struct tr_limit_entry *known = &l->v[find(l, hash)];
 		if (known->hash) {
 			known->seen_ns = now_ns;
 			return 1;
 		}
 	}
 	if (l->used >= l->max) {
-		if (now_ns - l->oldest_ns < LIMIT_FORGET_NS)
+		if (now_ns - l->oldest_ns < TR_LIMIT_FORGET_NS)
 			return 0;
 		forget_old(l, now_ns);
 		if (l->used >= l->max)
@@ -86,13 +86,13 @@ int limit_admit(struct limit *l, tr_str value, int64_t now_ns)
 		return -ENOMEM;
 	if (!l->used)
 		l->oldest_ns = now_ns;
-	l->v[find(l, hash)] = (struct limit_entry){ .hash = hash, .seen_ns = now_ns };
+	l->v[find(l, hash)] = (struct tr_limit_entry){ .hash = hash, .seen_ns = now_ns };
 	l->used++;
 	return 1;
 }
 
-void limit_free(struct limit *l)
+void tr_limit_free(struct tr_limit *l)
 {
 	free(l->v);
-	*l = (struct limit){ .max = l->max };
+	*l = (struct tr_limit){ .max = l->max };
 }
