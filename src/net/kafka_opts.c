@@ -315,3 +315,45 @@ void tr_kafka_check(const struct tr_kafka_cfg *cfg, const struct tr_kafka_refuse
 		check_property(&cfg->librdkafka.v[i], conf, refused, c);
 	rd_kafka_conf_destroy(conf);
 }
+
+/* ---- all of it together ---- */
+
+static void silent(const rd_kafka_t *rk, int severity, const char *facility, const char *text)
+{
+	(void)rk, (void)severity, (void)facility, (void)text;
+}
+
+void tr_kafka_check_handle(const struct tr_kafka_cfg *cfg, bool producer,
+			   const struct tr_kafka_setting *settings, struct tr_check *c)
+{
+	/* what would open sockets or files */
+	static const struct tr_kafka_setting harmless[] = { { "security.protocol", "plaintext" },
+							    { "test.mock.num.brokers", "0" },
+							    { NULL, NULL } };
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char why[512];
+	bool good = true;
+	for (const struct tr_kafka_setting *s = settings; s->name; s++)
+		good &= rd_kafka_conf_set(conf, s->name, s->value, why, sizeof(why)) ==
+			RD_KAFKA_CONF_OK;
+	for (size_t i = 0; good && i < cfg->librdkafka.n; i++) {
+		const struct tr_map_item *it = &cfg->librdkafka.v[i];
+		good = !tr_str_is(it->key, "plugin.library.paths") &&
+		       rd_kafka_conf_set(conf, it->key.p, it->v.s.p ? it->v.s.p : "", why,
+					 sizeof(why)) == RD_KAFKA_CONF_OK;
+	}
+	for (const struct tr_kafka_setting *s = harmless; s->name; s++)
+		rd_kafka_conf_set(conf, s->name, s->value, why, sizeof(why));
+	rd_kafka_conf_set(conf, "bootstrap.servers", "", why, sizeof(why));
+	rd_kafka_conf_set_log_cb(conf, silent);
+	rd_kafka_t *rk = NULL;
+	if (good) /* else it was said of the property already */
+		rk = rd_kafka_new(producer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, why,
+				  sizeof(why));
+	if (good && !rk)
+		tr_check_fail(c, "librdkafka", "librdkafka doesn't take it: %s", why);
+	if (rk)
+		rd_kafka_destroy(rk);
+	else
+		rd_kafka_conf_destroy(conf);
+}
