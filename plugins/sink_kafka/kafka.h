@@ -133,7 +133,7 @@ struct kafka {
 	rd_kafka_resp_err_t produce_err;
 	struct tr_sb name, key, value;
 
-	struct tr_log_gate fail_gate, suspect_gate, reject_gate, topics_gate;
+	struct tr_log_gate fail_gate, down_gate, suspect_gate, reject_gate;
 };
 
 /* item.c */

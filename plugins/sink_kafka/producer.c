@@ -54,11 +54,8 @@ static void settings_of(const struct kafka_cfg *cfg, struct tr_host *h, int64_t 
 	s->v[n++] = (struct tr_kafka_setting){ "enable.idempotence",
 					       cfg->idempotent ? "true" : "false" };
 	/* A batch that is refused must not be overtaken by the next. */
-	if (cfg->idempotent)
-		s->v[n++] = (struct tr_kafka_setting){ "enable.gapless.guarantee", "true" };
-	else
-		s->v[n++] =
-			(struct tr_kafka_setting){ "max.in.flight.requests.per.connection", "1" };
+	s->v[n++] = (struct tr_kafka_setting){ "enable.gapless.guarantee",
+					       cfg->idempotent ? "true" : "false" };
 	s->v[n++] = (struct tr_kafka_setting){ "compression.codec",
 					       kafka_word(kafka_compressions, cfg->compression) };
 	s->v[n++] = (struct tr_kafka_setting){ "partitioner",
@@ -90,7 +87,7 @@ static int make_handle(struct kafka *k, struct tr_err *e)
 		return rc;
 	if (k->careful) {
 		rc = set(conf, "batch.num.messages", "1", e);
-		if (rc == 0 && k->cfg->idempotent)
+		if (rc == 0)
 			rc = set(conf, "enable.gapless.guarantee", "false", e);
 	}
 	if (rc < 0) {
@@ -232,13 +229,11 @@ static void fatal(struct kafka *k)
 	fail(k, true);
 }
 
-static void on_error(struct kafka *k, rd_kafka_resp_err_t err, const char *text)
+/* librdkafka has written the error to its log already. */
+static void on_error(struct kafka *k, rd_kafka_resp_err_t err)
 {
 	uint32_t held;
 	switch (err) {
-	case RD_KAFKA_RESP_ERR__FATAL:
-		fatal(k);
-		return;
 	case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 	case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
 	case RD_KAFKA_RESP_ERR__SSL:
@@ -248,19 +243,18 @@ static void on_error(struct kafka *k, rd_kafka_resp_err_t err, const char *text)
 		if (!k->down)
 			k->attempt_ns = tr_mono_ns() + tr_host_backoff_ns(k->h, k->failures + 1);
 		say_up(k, false);
-		if (!k->unsure)
-			break;
-		/* Credentials that come from files may have been changed: a new handle reads them.
-		 */
-		tr_err_set(&k->why, -EACCES, "the brokers don't take our credentials");
-		k->unsure = false;
-		fail(k, true);
+		if (k->unsure) {
+			/* What comes from files may have been changed: a new handle reads it. */
+			tr_err_set(&k->why, -EACCES, "the brokers don't take our credentials");
+			k->unsure = false;
+			fail(k, true);
+		} else if (tr_log_gate_open(&k->down_gate, 60 * TR_SEC, &held)) {
+			tr_log(TR_LOG_WARN, tr_host_id(k->h), "no broker can be reached");
+		}
 		break;
 	default:
 		break;
 	}
-	if (tr_log_gate_open(&k->fail_gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(k->h), "%s: %s", rd_kafka_err2name(err), text);
 }
 
 /* True when there may be more. */
@@ -277,7 +271,10 @@ static bool take_events(struct kafka *k)
 				reported(k, m);
 			break;
 		case RD_KAFKA_EVENT_ERROR:
-			on_error(k, rd_kafka_event_error(ev), rd_kafka_event_error_string(ev));
+			if (rd_kafka_event_error_is_fatal(ev))
+				fatal(k);
+			else
+				on_error(k, rd_kafka_event_error(ev));
 			break;
 		case RD_KAFKA_EVENT_STATS:
 			tr_kafka_stats(k->common, rd_kafka_event_stats(ev),

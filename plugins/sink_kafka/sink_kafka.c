@@ -84,9 +84,8 @@ static const struct tr_opt opts[] = {
 	  .type = TR_OPT_BOOL,
 	  .at = AT(idempotent, bool),
 	  .dflt = "true",
-	  .doc = "Brokers recognise what librdkafka sends again. Without it one request is on its way "
-		 "to a broker at a time, so that order is kept, and what is sent again may be there "
-		 "twice." },
+	  .doc = "Brokers recognise what librdkafka sends again. Without it, that may be there twice and "
+		 "behind what was sent after it." },
 	{ .name = "compression",
 	  .type = TR_OPT_ENUM,
 	  .words = kafka_compressions,

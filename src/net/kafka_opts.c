@@ -247,6 +247,15 @@ static void suggest_from(struct tr_suggest *near, const char **dump, size_t n)
 		tr_suggest_word(near, tr_str_c(dump[i]));
 }
 
+/* What librdkafka also calls something, but doesn't list. */
+static const char *const aliases[] = { "linger.ms",
+				       "retries",
+				       "max.in.flight",
+				       "compression.type",
+				       "sasl.mechanism",
+				       "max.partition.fetch.bytes",
+				       NULL };
+
 static void unknown(const char *opt, tr_str name, struct tr_check *c)
 {
 	struct tr_suggest near = { .word = name };
@@ -257,6 +266,8 @@ static void unknown(const char *opt, tr_str name, struct tr_check *c)
 				 rd_kafka_topic_conf_dump(topic, &n[1]) };
 	suggest_from(&near, dump[0], n[0]);
 	suggest_from(&near, dump[1], n[1]);
+	for (size_t i = 0; aliases[i]; i++)
+		tr_suggest_word(&near, tr_str_c(aliases[i]));
 	if (near.best.p)
 		tr_check_fail(c, opt, "librdkafka has no property \"%.*s\": did you mean \"%.*s\"?",
 			      TR_F(name), TR_F(near.best));

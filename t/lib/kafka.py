@@ -38,11 +38,11 @@ class Record:
 
 
 def _unhex(text):
-    return None if text == "-" else bytes.fromhex(text)
+    return None if text == "-" else b"" if text == "=" else bytes.fromhex(text)
 
 
 def _hex(data):
-    return "-" if data is None else data.hex()
+    return "-" if data is None else data.hex() or "="
 
 
 class MockKafka:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* librdkafka's own mock cluster as a program: told what to do by lines on standard input, each of
- * which is answered by one line. Records go in and out in hexadecimal; "-" is null.
+ * which is answered by one line. Records go in and out in hexadecimal; "-" is null,
+ * "=" is empty.
  *
  *	kafka_mock BROKERS		first line: the bootstrap servers
  *	topic NAME PARTITIONS		ok
@@ -59,8 +60,8 @@ static void put_hex(FILE *out, const void *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		fprintf(out, "%02x", ((const unsigned char *)p)[i]);
-	if (!p)
-		fputc('-', out);
+	if (n == 0)
+		fputc(p ? '=' : '-', out);
 }
 
 static int digit(char c)
@@ -74,6 +75,8 @@ static void *from_hex(char *hex, size_t *n)
 	*n = 0;
 	if (strcmp(hex, "-") == 0)
 		return NULL;
+	if (strcmp(hex, "=") == 0)
+		return hex;
 	for (char *p = hex; p[0] && p[1]; p += 2)
 		hex[(*n)++] = (char)(digit(p[0]) << 4 | digit(p[1]));
 	return hex;
