@@ -18,13 +18,13 @@ OWNERS = {
     "libtailrace-httpd": {"api.so", "sink_prometheus.so"},
     "libinotifytools": {"source_file.so"},
     "libsnappy": {"sink_loki.so"},
-    "librdkafka": {"sink_kafka.so"},
+    "librdkafka": {"libtailrace-kafka.so", "sink_kafka.so", "source_kafka.so"},
+    "libtailrace-kafka": {"sink_kafka.so", "source_kafka.so"},
 }
 
 top = os.environ.get("top_builddir", ".")
 objects = [os.path.join(top, "t/bin/tailrace")]
-objects += [os.path.join(top, ".libs", n) for n in ("libtailrace.so", "libtailrace-http.so", "libtailrace-httpd.so",
-                                                      "libtailrace-tls.so")]
+objects += [os.path.join(top, ".libs", f"libtailrace{n}.so") for n in ("", "-http", "-httpd", "-kafka", "-tls")]
 objects += sorted(glob.glob(os.path.join(top, "plugins/.all/*.so")))
 
 print(f"1..{len(objects)}")
