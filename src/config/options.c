@@ -471,6 +471,9 @@ void tr_opts_defaults(struct tr_opt_set *s)
 
 		if (r->key)
 			continue;
+		/* `tls: off` or a map of `tls.…`: the map takes the place of the word. */
+		if (group_find(s, tr_str_c(r->name)))
+			continue;
 		/* A nested option is required only where its map is there. */
 		if (r->opt->required && (g || !dot))
 			lacks(s, r, g);

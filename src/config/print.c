@@ -268,9 +268,11 @@ static void print_level(const struct tr_opt_set *s, const char *prefix, unsigned
 
 		if (!tr_opts_is_first(s, i, prefix))
 			continue;
-		if (has_values_below(s, whole)) {
+		/* a word that a map could stand for (`tls: off`) is there only without the map */
+		bool is_word = is_shown(r) && r->name[whole.n] == '\0';
+		if (!is_word && has_values_below(s, whole)) {
 			print_group(s, whole, part, indent, out);
-		} else if (is_shown(r) && r->name[whole.n] == '\0') {
+		} else if (is_word) {
 			tr_sb_fmt(out, "%*s%.*s:", (int)indent, "", TR_F(part));
 			print_option(r, indent, out);
 		}

@@ -120,6 +120,31 @@ static void put_option(const struct tr_plugin *p, const struct tr_opt_ref *r, st
 	}
 }
 
+static void put_level(const struct tr_plugin *p, const struct tr_opt_set *s, tr_str prefix,
+		      const char *more, bool needs_type, struct tr_sb *out);
+
+/* The map of the options below `group.`. */
+static void put_group(const struct tr_plugin *p, const struct tr_opt_set *s, tr_str group,
+		      struct tr_sb *out)
+{
+	tr_sb_lit(out, "{\"type\":[\"object\",\"null\"],");
+	put_level(p, s, group, "", false, out);
+	tr_sb_chr(out, '}');
+}
+
+/* The prefix of the options below the i-th, where it is a word that a map can stand for. */
+static bool has_group(const struct tr_opt_set *s, size_t i, tr_str *prefix)
+{
+	size_t n = strlen(s->refs[i].name);
+
+	for (size_t k = 0; k < s->n; k++) {
+		*prefix = (tr_str){ s->refs[k].name, n + 1 };
+		if (strncmp(s->refs[k].name, s->refs[i].name, n) == 0 && s->refs[k].name[n] == '.')
+			return true;
+	}
+	return false;
+}
+
 /* Properties below a prefix, and which of them are required, without the braces around them. first:
  * what comes before the first property. */
 static void put_level(const struct tr_plugin *p, const struct tr_opt_set *s, tr_str prefix,
@@ -127,6 +152,7 @@ static void put_level(const struct tr_plugin *p, const struct tr_opt_set *s, tr_
 {
 	char name[256];
 	bool any = *more;
+	tr_str below;
 
 	snprintf(name, sizeof(name), "%.*s", TR_F(prefix));
 	tr_sb_fmt(out, "\"additionalProperties\":false,\"properties\":{%s", more);
@@ -141,9 +167,13 @@ static void put_level(const struct tr_plugin *p, const struct tr_opt_set *s, tr_
 		put_json(out, part);
 		tr_sb_chr(out, ':');
 		if (whole.p[whole.n] == '.') {
-			tr_sb_lit(out, "{\"type\":[\"object\",\"null\"],");
-			put_level(p, s, (tr_str){ whole.p, whole.n + 1 }, "", false, out);
-			tr_sb_chr(out, '}');
+			put_group(p, s, (tr_str){ whole.p, whole.n + 1 }, out);
+		} else if (has_group(s, i, &below)) {
+			tr_sb_lit(out, "{\"anyOf\":[");
+			put_option(p, &s->refs[i], out);
+			tr_sb_chr(out, ',');
+			put_group(p, s, below, out);
+			tr_sb_lit(out, "]}");
 		} else {
 			put_option(p, &s->refs[i], out);
 		}

@@ -14,12 +14,13 @@ OWNERS = {
     "libmicrohttpd": {"api.so"},
     "libinotifytools": {"source_file.so"},
     "libsnappy": {"sink_loki.so"},
-    "librdkafka": {"sink_kafka.so"},
+    "librdkafka": {"libtailrace-kafka.so", "sink_kafka.so", "source_kafka.so"},
+    "libtailrace-kafka": {"sink_kafka.so", "source_kafka.so"},
 }
 
 top = os.environ.get("top_builddir", ".")
 objects = [os.path.join(top, "t/bin/tailrace")]
-objects += [os.path.join(top, ".libs", n) for n in ("libtailrace.so", "libtailrace-http.so")]
+objects += [os.path.join(top, ".libs", f"libtailrace{n}.so") for n in ("", "-http", "-kafka")]
 objects += sorted(glob.glob(os.path.join(top, "plugins/.all/*.so")))
 
 print(f"1..{len(objects)}")
