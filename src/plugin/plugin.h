@@ -132,6 +132,7 @@ struct tr_host;
 
 const char *tr_host_id(const struct tr_host *h);       /* the component's name in the configuration */
 const char *tr_host_data_dir(const struct tr_host *h); /* exists, is ours alone, is locked */
+int64_t tr_host_memory_limit(const struct tr_host *h); /* bytes */
 /* -1 local, else as the name says: the global `timezone`. */
 tr_str tr_host_timezone(const struct tr_host *h);
 bool tr_host_once(const struct tr_host *h); /* run --once: read what is there and end */
@@ -264,6 +265,8 @@ struct tr_source_ops {
 	 * as run(). NULL: this source has no state. */
 	void (*save)(void *self, struct tr_sb *out);
 	uint32_t state_version; /* 1, 2, …: a newer one on disk is refused, an older one handed over */
+	/* Without a state: what wasn't acknowledged is remembered elsewhere and comes again (Kafka). */
+	bool comes_again;
 };
 
 /* ---- transforms ---- */
