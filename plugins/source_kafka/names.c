@@ -46,11 +46,11 @@ static bool grow(struct names *t, struct tr_host *h)
 }
 
 int names_get(struct names *t, struct tr_host *h, tr_str name, enum name_kind kind,
-	      const struct name_slot **out)
+	      struct name_slot *out)
 {
 	struct name_slot *slot = t->cap ? slot_of(t->slots, t->cap, name, kind) : NULL;
 	if (slot && slot->name) {
-		*out = slot;
+		*out = *slot;
 		return 0;
 	}
 	if (t->n == NAMES_MAX || name.n > NAMES_MAX_BYTES - t->bytes)
@@ -65,7 +65,7 @@ int names_get(struct names *t, struct tr_host *h, tr_str name, enum name_kind ki
 	*slot = (struct name_slot){ .name = interned, .kind = (uint8_t)kind, .col = col };
 	t->n++;
 	t->bytes += name.n;
-	*out = slot;
+	*out = *slot;
 	return 0;
 }
 

@@ -25,7 +25,7 @@ struct names {
 /* The slot of that name, which is made for a new one. 0; -ENOSPC: there are too many names already;
  * or -ENOMEM. */
 int names_get(struct names *t, struct tr_host *h, tr_str name, enum name_kind kind,
-	      const struct name_slot **out);
+	      struct name_slot *out);
 void names_free(struct names *t, struct tr_host *h);
 
 #endif

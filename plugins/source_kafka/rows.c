@@ -67,14 +67,18 @@ static tr_str copy(char **to, tr_str s)
 	return out;
 }
 
-/* The slots of an event's names. 0, -ENOSPC or -ENOMEM. */
-static int slots_of(struct source *s, const struct tr_event *ev, const struct name_slot **slots)
+/* The columns of an event's labels and fields. 0, -ENOSPC or -ENOMEM. */
+static int columns_of(struct source *s, const struct tr_event *ev, int *cols)
 {
-	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < ev->nlabels; i++)
-		rc = names_get(&s->names, s->host, ev->labels[i].name, NAME_LABEL, slots++);
-	for (size_t i = 0; rc == 0 && i < ev->nfields; i++)
-		rc = names_get(&s->names, s->host, ev->fields[i].name, NAME_FIELD, slots++);
+	struct name_slot slot;
+	size_t n = ev->nlabels + ev->nfields;
+	int rc = n > EVENT_NAMES ? -ENOSPC : 0;
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		bool label = i < ev->nlabels;
+		tr_str name = label ? ev->labels[i].name : ev->fields[i - ev->nlabels].name;
+		rc = names_get(&s->names, s->host, name, label ? NAME_LABEL : NAME_FIELD, &slot);
+		cols[i] = slot.col;
+	}
 	return rc;
 }
 
@@ -95,7 +99,7 @@ static bool put_values(struct source *s, struct tr_writer *w, const struct tr_ev
 
 static bool put_event(struct source *s, struct tr_writer *w, const struct part *p,
 		      const rd_kafka_message_t *m, const struct tr_event *ev,
-		      const struct name_slot *name, const int *cols)
+		      const struct tr_name *name, const int *cols)
 {
 	size_t room;
 	uint64_t offset = (uint64_t)m->offset;
@@ -105,7 +109,7 @@ static bool put_event(struct source *s, struct tr_writer *w, const struct part *
 	if (!begin)
 		return false;
 	if (name) {
-		struct tr_sample sample = { name->name, ev->value, (uint8_t)ev->type };
+		struct tr_sample sample = { name, ev->value, (uint8_t)ev->type };
 		if (!tr_writer_sample(w, &sample, offset, ns))
 			return false;
 	} else if (!tr_writer_row_at(w, copy(&to, ev->message), offset, ns)) {
@@ -125,7 +129,7 @@ static int restore(struct source *s, struct tr_writer *w, const struct part *p,
 		   const rd_kafka_message_t *m)
 {
 	struct tr_event ev;
-	const struct name_slot *slots[EVENT_NAMES], *name = NULL;
+	struct name_slot metric = { 0 };
 	int cols[EVENT_NAMES];
 	if (!m->payload || m->len > s->max_bytes)
 		return 0;
@@ -140,11 +144,9 @@ static int restore(struct source *s, struct tr_writer *w, const struct part *p,
 	}
 	if (rc <= 0)
 		return rc;
-	rc = ev.nlabels + ev.nfields > EVENT_NAMES ? -ENOSPC : slots_of(s, &ev, slots);
-	for (size_t i = 0; rc == 0 && i < ev.nlabels + ev.nfields; i++)
-		cols[i] = slots[i]->col;
+	rc = columns_of(s, &ev, cols);
 	if (rc == 0 && ev.is_metric)
-		rc = names_get(&s->names, s->host, ev.name, NAME_METRIC, &name);
+		rc = names_get(&s->names, s->host, ev.name, NAME_METRIC, &metric);
 	if (rc == -ENOSPC) {
 		tr_host_error(s->host, "names", 1);
 		if (tr_log_gate_open(&s->gate, 60 * TR_SEC, NULL))
@@ -156,7 +158,7 @@ static int restore(struct source *s, struct tr_writer *w, const struct part *p,
 	}
 	if (rc < 0)
 		return rc;
-	return put_event(s, w, p, m, &ev, name, cols) ? 1 : -ENOMEM;
+	return put_event(s, w, p, m, &ev, metric.name, cols) ? 1 : -ENOMEM;
 }
 
 bool rows_put(struct source *s, struct tr_writer *w, const struct part *p,

@@ -176,6 +176,7 @@ static int make_conf(struct source *s, rd_kafka_conf_t **conf, struct tr_err *e)
 		  any_pattern(&s->cfg->topics) ? "30000" : "300000" },
 		{ "queued.max.messages.kbytes", kbytes },
 		{ "queued.min.messages", records },
+		{ "message.max.bytes", bytes }, /* of a producer, but the next may not be less */
 		{ "fetch.max.bytes", bytes },
 		{ "fetch.message.max.bytes", bytes },
 		{ NULL, NULL },
