@@ -106,7 +106,7 @@ static bool put_event(struct source *s, struct tr_writer *w, const struct part *
 	int64_t ns = fill_digits(p, m->offset, ev->time_ns, ev->resolution_ns);
 	/* no string is longer than its text */
 	char *begin = tr_writer_buffer(w, m->len, &room), *to = begin;
-	if (!begin)
+	if (!begin || !tr_writer_columns(w, cols, ev->nlabels + ev->nfields))
 		return false;
 	if (name) {
 		struct tr_sample sample = { name, ev->value, (uint8_t)ev->type };

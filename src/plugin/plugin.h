@@ -231,6 +231,9 @@ bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset);
 bool tr_writer_row_at(struct tr_writer *w, tr_str msg, uint64_t offset, int64_t time_ns);
 bool tr_writer_sample(struct tr_writer *w, const struct tr_sample *sample, uint64_t offset,
 		      int64_t time_ns);
+/* The row to come has values in these columns: where they would make the batch too wide for its rows, it
+ * begins another one. For sources whose columns come with the events. False: no memory. */
+bool tr_writer_columns(struct tr_writer *w, const int *cols, size_t n);
 /* False: no memory, the value is missing. */
 bool tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
 /* Takes back the row added last: for a source that can bring it again and couldn't set all its values. */
