@@ -32,6 +32,9 @@ static void on_log(const rd_kafka_t *rk, int severity, const char *facility, con
 	uint32_t held = 0;
 	if (!tr_log_enabled(level))
 		return;
+	/* It says of what a plugin has set that it is experimental. */
+	if (strcmp(facility, "CONFWARN") == 0 && strstr(text, "experimental"))
+		return;
 	/* Of each kind of line one a minute; but whoever asks for debugging wants them all. */
 	uint64_t hash = tr_hash(facility, strlen(facility));
 	if (level < TR_LOG_DEBUG &&

@@ -247,6 +247,15 @@ static void suggest_from(struct tr_suggest *near, const char **dump, size_t n)
 		tr_suggest_word(near, tr_str_c(dump[i]));
 }
 
+/* What librdkafka also calls something, but doesn't list. */
+static const char *const aliases[] = { "linger.ms",
+				       "retries",
+				       "max.in.flight",
+				       "compression.type",
+				       "sasl.mechanism",
+				       "max.partition.fetch.bytes",
+				       NULL };
+
 static void unknown(const char *opt, tr_str name, struct tr_check *c)
 {
 	struct tr_suggest near = { .word = name };
@@ -257,6 +266,8 @@ static void unknown(const char *opt, tr_str name, struct tr_check *c)
 				 rd_kafka_topic_conf_dump(topic, &n[1]) };
 	suggest_from(&near, dump[0], n[0]);
 	suggest_from(&near, dump[1], n[1]);
+	for (size_t i = 0; aliases[i]; i++)
+		tr_suggest_word(&near, tr_str_c(aliases[i]));
 	if (near.best.p)
 		tr_check_fail(c, opt, "librdkafka has no property \"%.*s\": did you mean \"%.*s\"?",
 			      TR_F(name), TR_F(near.best));
@@ -314,4 +325,46 @@ void tr_kafka_check(const struct tr_kafka_cfg *cfg, const struct tr_kafka_refuse
 	for (size_t i = 0; i < cfg->librdkafka.n; i++)
 		check_property(&cfg->librdkafka.v[i], conf, refused, c);
 	rd_kafka_conf_destroy(conf);
+}
+
+/* ---- all of it together ---- */
+
+static void silent(const rd_kafka_t *rk, int severity, const char *facility, const char *text)
+{
+	(void)rk, (void)severity, (void)facility, (void)text;
+}
+
+void tr_kafka_check_handle(const struct tr_kafka_cfg *cfg, bool producer,
+			   const struct tr_kafka_setting *settings, struct tr_check *c)
+{
+	/* what would open sockets or files */
+	static const struct tr_kafka_setting harmless[] = { { "security.protocol", "plaintext" },
+							    { "test.mock.num.brokers", "0" },
+							    { NULL, NULL } };
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char why[512];
+	bool good = true;
+	for (const struct tr_kafka_setting *s = settings; s->name; s++)
+		good &= rd_kafka_conf_set(conf, s->name, s->value, why, sizeof(why)) ==
+			RD_KAFKA_CONF_OK;
+	for (size_t i = 0; good && i < cfg->librdkafka.n; i++) {
+		const struct tr_map_item *it = &cfg->librdkafka.v[i];
+		good = !tr_str_is(it->key, "plugin.library.paths") &&
+		       rd_kafka_conf_set(conf, it->key.p, it->v.s.p ? it->v.s.p : "", why,
+					 sizeof(why)) == RD_KAFKA_CONF_OK;
+	}
+	for (const struct tr_kafka_setting *s = harmless; s->name; s++)
+		rd_kafka_conf_set(conf, s->name, s->value, why, sizeof(why));
+	rd_kafka_conf_set(conf, "bootstrap.servers", "", why, sizeof(why));
+	rd_kafka_conf_set_log_cb(conf, silent);
+	rd_kafka_t *rk = NULL;
+	if (good) /* else it was said of the property already */
+		rk = rd_kafka_new(producer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, why,
+				  sizeof(why));
+	if (good && !rk)
+		tr_check_fail(c, "librdkafka", "librdkafka doesn't take it: %s", why);
+	if (rk)
+		rd_kafka_destroy(rk);
+	else
+		rd_kafka_conf_destroy(conf);
 }

@@ -185,6 +185,11 @@ void tr_kafka_stats(struct tr_kafka *k, const char *json, size_t n)
 	json_decref(root);
 }
 
+int64_t tr_kafka_sent_bytes(const struct tr_kafka *k)
+{
+	return k->metrics.request_bytes.m ? atomic_load(k->metrics.request_bytes.m) : 0;
+}
+
 void tr_kafka_metrics_free(struct tr_kafka_metrics *m)
 {
 	for (size_t i = 0; i < m->nbrokers; i++)

@@ -39,6 +39,10 @@ struct tr_kafka_setting {
 	const char *name, *value;
 };
 
+/* What librdkafka says of the properties together, with a handle that reaches for nothing. */
+void tr_kafka_check_handle(const struct tr_kafka_cfg *cfg, bool producer,
+			   const struct tr_kafka_setting *settings, struct tr_check *c);
+
 /* One component's side of librdkafka; outlives every handle that was made with a configuration of
  * it.
  */
@@ -62,6 +66,9 @@ void *tr_kafka_user(void *opaque);
 /* The statistics of a handle: for RD_KAFKA_EVENT_STATS, where a plugin takes events instead of
  * callbacks. One thread at a time. */
 void tr_kafka_stats(struct tr_kafka *k, const char *json, size_t n);
+
+/* Bytes sent to brokers so far, as of the last statistics. */
+int64_t tr_kafka_sent_bytes(const struct tr_kafka *k);
 
 /* Destroys a handle in a thread of its own and waits for at most wait_ns: what resolves a name
  * can't be interrupted. True when it is gone; else it goes by itself (the process is ending). */
