@@ -10,6 +10,7 @@
 
 #define FIRST_ROWS 64u
 #define MADE_BYTES 16384u
+#define DENSE_COLS 32u
 #define CELLS_MAX  (2 * TR_BATCH_BYTES / sizeof(struct tr_cell)) /* of a batch */
 #define TIME_UNSET INT64_MIN
 
@@ -168,7 +169,7 @@ static bool grow_samples(struct tr_writer *w, uint32_t n)
 	return true;
 }
 
-/* Room for n rows in every column that has one cell a row. */
+/* Room for n rows, but for the columns: they grow when a row has a value. */
 static bool grow_rows(struct tr_writer *w, uint32_t n)
 {
 	struct tr_batch *b = w->batch;
@@ -176,14 +177,6 @@ static bool grow_rows(struct tr_writer *w, uint32_t n)
 	if (!m)
 		return false;
 	b->message = m;
-	for (int i = 0; i < w->ncols; i++) {
-		if (w->cols[i].shape != TR_ROW || !w->cols[i].col)
-			continue;
-		struct tr_col *c = resize(w->cols[i].col, n);
-		if (!c)
-			return false;
-		w->cols[i].col = c;
-	}
 	if (!grow_array(&b->rows->offset, n, sizeof *b->rows->offset) ||
 	    (b->rows->seg_of && !grow_array(&b->rows->seg_of, n, sizeof *b->rows->seg_of)) ||
 	    (b->rows->samples && !grow_samples(w, n)) || (b->times && !grow_times(w, n)))
@@ -235,11 +228,29 @@ static struct tr_col *col_for(struct tr_writer *w, struct tr_writer_col *wc)
 {
 	if (!wc->col) {
 		uint32_t n = wc->shape == TR_ROW ? w->cap : w->segs_cap;
+		/* Where there are many columns, most have few values. */
+		if (wc->shape == TR_ROW && w->row_cols >= DENSE_COLS)
+			n = w->batch->nrows;
 		wc->col = tr_col_new(wc->name, wc->kind, wc->shape, n);
 		w->short_of_memory |= !wc->col;
 		w->row_cols += wc->col && wc->shape == TR_ROW;
 	}
 	return wc->col;
+}
+
+/* The cell of the row added last. */
+static struct tr_cell *row_cell(struct tr_writer *w, struct tr_writer_col *wc)
+{
+	uint32_t row = w->batch->nrows - 1;
+	struct tr_col *c = col_for(w, wc);
+	if (c && row >= c->ncells) {
+		uint32_t n = 2 * row < w->cap ? 2 * row + 1 : w->cap;
+		c = resize(c, n);
+		w->short_of_memory |= !c;
+		if (c)
+			wc->col = c;
+	}
+	return c ? &c->cells[row] : NULL;
 }
 
 /* Writes a segment column's cell; its string is copied into the batch. */
@@ -348,6 +359,26 @@ static struct tr_col *own_col(struct tr_writer *w, const struct tr_name *name,
 	return NULL;
 }
 
+/* A cell for each row or segment in every column that has a value. */
+static bool fit_cols(struct tr_writer *w)
+{
+	const struct tr_batch *b = w->batch;
+	for (int i = 0; i < w->ncols; i++) {
+		struct tr_writer_col *wc = &w->cols[i];
+		uint32_t n = wc->shape == TR_ROW ? b->nrows : b->nsegs;
+		if (!wc->col)
+			continue;
+		if (wc->col->ncells < n) {
+			struct tr_col *c = resize(wc->col, n);
+			if (!c)
+				return false;
+			wc->col = c;
+		}
+		wc->col->ncells = n;
+	}
+	return true;
+}
+
 static bool add_labels(struct tr_writer *w)
 {
 	struct tr_batch *b = w->batch;
@@ -355,8 +386,7 @@ static bool add_labels(struct tr_writer *w)
 		struct tr_cell value = tr_cell_of(w->labels[i].value);
 		struct tr_col *c = own_col(w, w->labels[i].name, TR_LABEL);
 		if (c) { /* where the source set none */
-			uint32_t n = c->shape == TR_ROW ? b->nrows : b->nsegs;
-			for (uint32_t k = 0; k < n; k++)
+			for (uint32_t k = 0; k < c->ncells; k++)
 				if (c->cells[k].type == TR_NONE)
 					c->cells[k] = value;
 			continue;
@@ -380,7 +410,6 @@ static bool add_cols(struct tr_writer *w)
 		struct tr_writer_col *wc = &w->cols[i];
 		if (!wc->col)
 			continue;
-		wc->col->ncells = wc->shape == TR_ROW ? b->nrows : b->nsegs;
 		if (wc->shape == TR_SEGMENT && b->nsegs == 1)
 			wc->col->shape = TR_CONST;
 		if (tr_batch_push_col(b, wc->col) < 0)
@@ -412,7 +441,7 @@ static bool seal(struct tr_writer *w)
 	if (!b->times && !grow_times(w, b->nrows))
 		return false;
 	stamp(w);
-	if (!add_labels(w) || !add_cols(w))
+	if (!fit_cols(w) || !add_labels(w) || !add_cols(w))
 		return false;
 	b->message->ncells = b->nrows;
 	compact(b);
@@ -528,6 +557,17 @@ fail:
 	return false;
 }
 
+bool tr_writer_columns(struct tr_writer *w, const int *cols, size_t n)
+{
+	const struct tr_batch *b = w->batch;
+	size_t more = 1;
+	if (!b || b->nrows == 0)
+		return true;
+	for (size_t i = 0; i < n; i++)
+		more += w->cols[cols[i]].shape == TR_ROW && !w->cols[cols[i]].col;
+	return (b->nrows + 1) * (w->row_cols + more) <= CELLS_MAX || publish(w);
+}
+
 static uint32_t add_row(struct tr_writer *w, tr_str msg, uint64_t offset)
 {
 	struct tr_batch *b = w->batch;
@@ -594,10 +634,10 @@ bool tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell)
 		/* set after rows of the segment: it holds for those as well */
 		return !wc->text.failed && (!w->seg_rows || put_seg_cell(w, wc));
 	}
-	struct tr_col *c = col_for(w, wc);
-	if (!c)
+	struct tr_cell *to = row_cell(w, wc);
+	if (!to)
 		return false;
-	c->cells[w->batch->nrows - 1] = cell;
+	*to = cell;
 	w->used += cell.type == TR_STRING ? cell.n : 0;
 	return true;
 }
@@ -609,7 +649,7 @@ void tr_writer_drop(struct tr_writer *w)
 	w->seg_rows--;
 	tr_ack_more(w->open, -1);
 	for (int i = 0; i < w->ncols; i++)
-		if (w->cols[i].shape == TR_ROW && w->cols[i].col)
+		if (w->cols[i].shape == TR_ROW && w->cols[i].col && row < w->cols[i].col->ncells)
 			w->cols[i].col->cells[row].type = TR_NONE;
 	if (b->rows->samples)
 		b->rows->samples[row].name = NULL;

@@ -135,6 +135,7 @@ struct tr_host;
 
 const char *tr_host_id(const struct tr_host *h);       /* the component's name in the configuration */
 const char *tr_host_data_dir(const struct tr_host *h); /* exists, is ours alone, is locked */
+int64_t tr_host_memory_limit(const struct tr_host *h); /* bytes */
 /* -1 local, else as the name says: the global `timezone`. */
 tr_str tr_host_timezone(const struct tr_host *h);
 bool tr_host_once(const struct tr_host *h); /* run --once: read what is there and end */
@@ -233,6 +234,9 @@ bool tr_writer_row(struct tr_writer *w, tr_str msg, uint64_t offset);
 bool tr_writer_row_at(struct tr_writer *w, tr_str msg, uint64_t offset, int64_t time_ns);
 bool tr_writer_sample(struct tr_writer *w, const struct tr_sample *sample, uint64_t offset,
 		      int64_t time_ns);
+/* The row to come has values in these columns: where they would make the batch too wide for its rows, it
+ * begins another one. For sources whose columns come with the events. False: no memory. */
+bool tr_writer_columns(struct tr_writer *w, const int *cols, size_t n);
 /* False: no memory, the value is missing. */
 bool tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell);
 /* Takes back the row added last: for a source that can bring it again and couldn't set all its values. */
@@ -273,6 +277,8 @@ struct tr_source_ops {
 	 * as run(). NULL: this source has no state. */
 	void (*save)(void *self, struct tr_sb *out);
 	uint32_t state_version; /* 1, 2, …: a newer one on disk is refused, an older one handed over */
+	/* Without a state: what wasn't acknowledged is remembered elsewhere and comes again (Kafka). */
+	bool comes_again;
 };
 
 /* ---- transforms ---- */

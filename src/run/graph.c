@@ -358,7 +358,10 @@ static uint64_t lost_events(struct tr_graph *g)
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
 		pending += tr_host_pending(h);
-		unreadable |= h->comp->kind == TR_SOURCE && !h->comp->plugin->source.save &&
+		if (h->comp->kind != TR_SOURCE)
+			continue;
+		const struct tr_source_ops *ops = &h->comp->plugin->source;
+		unreadable |= !ops->save && !ops->comes_again &&
 			      atomic_load(&h->counters.created) > 0;
 	}
 	return unreadable ? pending : 0;

@@ -26,6 +26,11 @@ const char *tr_host_data_dir(const struct tr_host *h)
 	return h->graph->config->data_dir.p;
 }
 
+int64_t tr_host_memory_limit(const struct tr_host *h)
+{
+	return h->graph->config->memory_limit;
+}
+
 tr_str tr_host_timezone(const struct tr_host *h)
 {
 	return h->graph->config->timezone;

@@ -240,20 +240,25 @@ static void test_metrics_and_times_of_their_own(void **state)
 }
 
 /* A source that makes columns as it goes can't make a batch of any width. */
+static void thousand_columns(struct scene *s)
+{
+	free(s->writer.cols);
+	s->writer.ncols = 1000;
+	s->writer.cols = calloc(1000, sizeof *s->writer.cols);
+	for (int i = 0; i < 1000; i++) {
+		char name[8];
+		snprintf(name, sizeof name, "f%d", i);
+		s->writer.cols[i] = (struct tr_writer_col){ .name = tr_name(tr_str_c(name)),
+							    .kind = TR_FIELD, .shape = TR_ROW };
+	}
+}
+
 static void test_wide_batches_are_short(void **state)
 {
 	struct scene s;
 	(void)state;
 	scene_open(&s);
-	free(s.writer.cols);
-	s.writer.ncols = 1000;
-	s.writer.cols = calloc(1000, sizeof *s.writer.cols);
-	for (int i = 0; i < 1000; i++) {
-		char name[8];
-		snprintf(name, sizeof name, "f%d", i);
-		s.writer.cols[i] = (struct tr_writer_col){ .name = tr_name(tr_str_c(name)),
-							   .kind = TR_FIELD, .shape = TR_ROW };
-	}
+	thousand_columns(&s);
 	assert_non_null(tr_writer_segment(&s.writer, &s.line, 0, 8));
 	for (uint64_t i = 0; i < 300; i++) {
 		assert_true(tr_writer_row(&s.writer, TR_STR("log"), i));
@@ -270,6 +275,53 @@ static void test_wide_batches_are_short(void **state)
 		tr_queue_release(&s.queue, b->charge, b->nsel);
 	}
 	assert_int_equal(rows, 300);
+	scene_close(&s);
+}
+
+/* One wide row behind many narrow ones begins a batch of its own, and columns that come late have
+ * room for the rows that follow. */
+static void test_a_wide_row_is_apart(void **state)
+{
+	struct scene s;
+	int cols[1000];
+	(void)state;
+	scene_open(&s);
+	thousand_columns(&s);
+	assert_non_null(tr_writer_segment(&s.writer, &s.line, 0, 8));
+	for (int i = 0; i < 1000; i++)
+		cols[i] = i;
+	for (uint64_t i = 0; i < 3000; i++) {
+		assert_true(tr_writer_columns(&s.writer, cols, 2));
+		assert_true(tr_writer_row(&s.writer, TR_STR("narrow"), i));
+	}
+	assert_true(tr_writer_columns(&s.writer, cols, 1000));
+	assert_true(tr_writer_row(&s.writer, TR_STR("wide"), 3000));
+	for (int c = 0; c < 1000; c++)
+		assert_true(tr_writer_set(&s.writer, c, (struct tr_cell){ .i = c, .type = TR_INT }));
+	for (uint64_t i = 1; i <= 100; i++) {
+		assert_true(tr_writer_columns(&s.writer, cols + 900, 1));
+		assert_true(tr_writer_row(&s.writer, TR_STR("narrow"), 3000 + i));
+		assert_true(tr_writer_set(&s.writer, 900,
+					  (struct tr_cell){ .i = (int64_t)i, .type = TR_INT }));
+	}
+	tr_writer_end(&s.writer);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	assert_int_equal(b->nsel, 3000);
+	tr_ack_batch(b);
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&b);
+	b = tr_queue_pop(&s.queue);
+	assert_int_equal(b->nsel, 101);
+	struct tr_col *f = tr_batch_col(b, tr_name(TR_STR("f900")), TR_FIELD),
+		      *g = tr_batch_col(b, tr_name(TR_STR("f999")), TR_FIELD);
+	for (uint32_t i = 0; i <= 100; i++) {
+		assert_int_equal(tr_col_cell(b, f, i)->i, i ? i : 900);
+		assert_int_equal(tr_col_cell(b, g, i)->type, i ? TR_NONE : TR_INT);
+	}
+	tr_ack_batch(b);
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&b);
 	scene_close(&s);
 }
 
@@ -499,6 +551,7 @@ int main(void)
 		cmocka_unit_test(test_a_batch_of_many_files),
 		cmocka_unit_test(test_metrics_and_times_of_their_own),
 		cmocka_unit_test(test_wide_batches_are_short),
+		cmocka_unit_test(test_a_wide_row_is_apart),
 		cmocka_unit_test(test_views_share_until_written),
 		cmocka_unit_test(test_outputs_split_a_batch),
 		cmocka_unit_test(test_few_rows_are_copied_together),
