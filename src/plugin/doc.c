@@ -335,7 +335,8 @@ void tr_doc_man(const struct tr_plugin *const *list, size_t n, const char *date,
 	} else {
 		tr_sb_lit(out, "PLUGINS");
 	}
-	tr_sb_fmt(out, " 5 %s \"tailrace %s\" \"tailrace plugins\"\n.SH NAME\n", date,
+	/* ragged on the right: a default may be a pattern that no line break divides */
+	tr_sb_fmt(out, " 5 %s \"tailrace %s\" \"tailrace plugins\"\n.ad l\n.SH NAME\n", date,
 		  PACKAGE_VERSION);
 	if (alone) {
 		tr_sb_fmt(out, "tailrace\\-%s\\-", tr_kind_word(list[0]->kind));
