@@ -47,14 +47,14 @@ static void settle(struct judgement *j, struct known *k, struct cand *c, enum fa
 /* Does the file on k's inode still hold what was read? */
 static void judge_inode(struct judgement *j, struct known *k, struct cand *c)
 {
-	if (k->whole || (k->mark.at == 0 && k->head.n == 0)) {
-		settle(j, k, c, FATE_SAME, !k->whole && c->st.size > 0);
-		return;
-	}
 	/* a compressed file isn't appended to: the same time says the same content, without
 	 * decoding it */
-	if (k->packed && k->mtime_ns == c->st.mtime_ns) {
+	if (!k->whole && k->packed && k->mtime_ns == c->st.mtime_ns) {
 		settle(j, k, c, FATE_SAME, !k->finished);
+		return;
+	}
+	if (k->whole || (k->mark.at == 0 && k->head.n == 0)) {
+		settle(j, k, c, FATE_SAME, !k->whole && c->st.size > 0);
 		return;
 	}
 	switch (j->ops->holds(j->ctx, c, k)) {
@@ -180,15 +180,29 @@ static int judge_contents(struct judgement *j)
 
 /* ---- generations of which nothing was read ---- */
 
+/* By its age and name, is c older than every later generation of k's log that is there? A
+ * generation of which nothing is known but its place in the order is known by that. */
+static bool is_before_later(const struct judgement *j, const struct known *k, const struct cand *c)
+{
+	for (size_t i = 0; i < j->nknown; i++) {
+		const struct known *o = &j->known[i];
+		if (o->log == k->log && o->seq > k->seq && o->cand >= 0 && &j->cands[o->cand] < c)
+			return false;
+	}
+	return true;
+}
+
 /* Could c hold what k's file did, of which no byte is known? Only what stands there under a rotated
- * name, and was written no earlier. */
+ * name, and was written no earlier. Its name may be a log's, too, where `include` takes up
+ * archives: that log had another file. */
 static bool may_be_unread(const struct judgement *j, const struct known *k, const struct cand *c)
 {
-	if (c->is != CAND_IGNORED || c->st.size == 0 || c->live_of >= 0 ||
+	if (c->is != CAND_IGNORED || c->st.size == 0 || c->live_of == (int)k->log ||
 	    !name_is_rotated(j->logs[k->log].name, c->name))
 		return false;
+	/* what was empty when it was looked at may have been written since */
 	if (k->fate == FATE_LOST)
-		return k->size > 0 && c->st.mtime_ns >= k->mtime_ns;
+		return c->st.mtime_ns >= k->mtime_ns && is_before_later(j, k, c);
 	/* still the live file: a copy of it was made and it was truncated, before anything was read
 	 */
 	const struct cand *live = &j->cands[k->cand];
@@ -205,7 +219,7 @@ static bool is_being_copied(struct judgement *j, struct cand *c);
 static bool are_any_left(const struct judgement *j)
 {
 	for (size_t i = 0; i < j->ncands; i++)
-		if (j->cands[i].is == CAND_IGNORED && j->cands[i].live_of < 0)
+		if (j->cands[i].is == CAND_IGNORED)
 			return true;
 	return false;
 }
