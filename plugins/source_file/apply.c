@@ -33,8 +33,8 @@ static void rewritten(struct source *s, struct gen *g)
 	gen_set_id(s, g, &none);
 }
 
-/* What is open was found to hold something else: whatever the judgement is, it isn't read on by that
- * descriptor. */
+/* What is open was found to hold something else: whatever the judgement is, it isn't read on by
+ * that descriptor. */
 static void stop_if_changed(struct source *s, struct gen *g)
 {
 	if (!g->changed)
@@ -288,15 +288,21 @@ static void tidy_logs(struct source *s, struct verdict *v)
 }
 
 /* Something was read, or written, of a generation that seems to be gone since it was looked for:
- * another file may have been taken for a stranger that is its copy. */
+ * another file may have been taken for a stranger that is its copy. Or one that seems to be where
+ * it was turned out not to be, or wasn't known by its content yet. */
 static bool is_outdated(const struct verdict *v)
 {
 	for (size_t i = 0; i < v->j.nknown; i++) {
 		const struct known *k = &v->j.known[i];
 		const struct gen *g = k->gen;
 		struct file_stat st;
-		if (k->fate == FATE_SAME || g->fd < 0)
+		if (g->fd < 0)
 			continue;
+		if (k->fate == FATE_SAME) {
+			if ((g->changed && !k->changed) || (k->mark.at == 0 && g->read.at))
+				return true;
+			continue;
+		}
 		if (g->read.at != k->mark.at ||
 		    (file_stat_fd(g->fd, &st) == 0 && st.size != k->size))
 			return true;

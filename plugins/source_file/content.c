@@ -99,6 +99,16 @@ bool head_matches(const struct head *h, const char *p, size_t n)
 	return h->n == 0 || (n >= h->n && tr_hash(p, h->n) == h->hash);
 }
 
+void head_take(struct head *h, int fd)
+{
+	char head[HEAD_MAX];
+	int64_t n = file_pread(fd, head, HEAD_MAX, 0);
+	const char *nul = n > 0 ? memchr(head, 0, (size_t)n) : NULL;
+	size_t have = nul ? (size_t)(nul - head) : n > 0 ? (size_t)n : 0;
+	if (have > h->n && head_matches(h, head, have))
+		*h = (struct head){ (uint32_t)have, tr_hash(head, have) };
+}
+
 static enum holds plain_holds(int fd, uint64_t size, const struct head *h, const struct mark *m)
 {
 	if (size < m->at)

@@ -55,6 +55,9 @@ struct mark {
 /* Sets a mark. end: where the content was read to, with `have` bytes of it before. */
 void mark_set(struct mark *m, uint64_t at, const char *end, size_t have);
 bool head_matches(const struct head *h, const char *p, size_t n);
+/* Lets the head of a plain file that wasn't read yet grow to what there is, up to a NUL: space that
+ * is set aside is written later. Leaves it as it is where nothing can be read. */
+void head_take(struct head *h, int fd);
 
 enum holds {
 	HOLDS_NOT,

@@ -115,6 +115,18 @@ static int judge_inodes(struct judgement *j)
 
 /* ---- by content ---- */
 
+/* By its age and name, is c older than every later generation of k's log that is there? A
+ * generation of which nothing is known but its place in the order is known by that. */
+static bool is_before_later(const struct judgement *j, const struct known *k, const struct cand *c)
+{
+	for (size_t i = 0; i < j->nknown; i++) {
+		const struct known *o = &j->known[i];
+		if (o->log == k->log && o->seq > k->seq && o->cand >= 0 && &j->cands[o->cand] < c)
+			return false;
+	}
+	return true;
+}
+
 /* May c, which holds what was read of k, be taken for it? */
 static bool is_proof(const struct judgement *j, const struct known *k, const struct cand *c)
 {
@@ -123,7 +135,11 @@ static bool is_proof(const struct judgement *j, const struct known *k, const str
 	 * status file that is replaced every night), unless it was moved here with its time. */
 	if (strcmp(c->path, j->logs[k->log].path) == 0 || c->live_of == (int)k->log)
 		return same_time && c->st.size == k->mark.at;
-	return k->rewritten || same_time || k->mark.at >= PROOF_MIN;
+	/* of what wasn't read only the head is known, and others may begin alike: its place in the
+	 * order must be right, too */
+	if (k->mark.at == 0 && (c->st.mtime_ns < k->mtime_ns || !is_before_later(j, k, c)))
+		return false;
+	return k->rewritten || same_time || k->mark.at >= PROOF_MIN || k->head.n >= PROOF_MIN;
 }
 
 static void judge_moved(struct judgement *j, struct known *k)
@@ -168,7 +184,7 @@ static int judge_contents(struct judgement *j)
 	size_t n = 0;
 	for (size_t i = 0; i < j->nknown; i++) {
 		struct known *k = &j->known[i];
-		if (k->fate == FATE_LOST && !k->whole && k->mark.at > 0)
+		if (k->fate == FATE_LOST && !k->whole && (k->mark.at > 0 || k->head.n > 0))
 			v[n++] = k;
 	}
 	qsort(v, n, sizeof *v, by_seq);
@@ -179,18 +195,6 @@ static int judge_contents(struct judgement *j)
 }
 
 /* ---- generations of which nothing was read ---- */
-
-/* By its age and name, is c older than every later generation of k's log that is there? A
- * generation of which nothing is known but its place in the order is known by that. */
-static bool is_before_later(const struct judgement *j, const struct known *k, const struct cand *c)
-{
-	for (size_t i = 0; i < j->nknown; i++) {
-		const struct known *o = &j->known[i];
-		if (o->log == k->log && o->seq > k->seq && o->cand >= 0 && &j->cands[o->cand] < c)
-			return false;
-	}
-	return true;
-}
 
 /* Could c hold what k's file did, of which no byte is known? Only what stands there under a rotated
  * name, and was written no earlier. Its name may be a log's, too, where `include` takes up
@@ -231,7 +235,8 @@ static void judge_unread(struct judgement *j)
 		return;
 	for (size_t i = 0; i < j->nknown && j->rotated; i++) {
 		struct known *k = &j->known[i];
-		if (k->mark.at || k->whole || (k->fate != FATE_LOST && k->fate != FATE_SAME))
+		if (k->mark.at || k->head.n || k->whole ||
+		    (k->fate != FATE_LOST && k->fate != FATE_SAME))
 			continue;
 		for (size_t n = 0; n < j->ncands; n++) { /* oldest first */
 			struct cand *c = &j->cands[n];

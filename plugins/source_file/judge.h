@@ -27,6 +27,7 @@ struct known {
 	int64_t latest_ns; /* and when last seen, through its descriptor */
 	uint64_t size;     /* of its file when it was last looked at */
 	bool packed;
+	bool changed;  /* its descriptor was found to hold other content */
 	bool finished; /* read to its end */
 	bool whole;    /* taken as read without reading (start_at: end) */
 	/* the verdict */

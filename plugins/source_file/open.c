@@ -90,8 +90,11 @@ static int look_at(struct opening *o, const struct tr_framer *f)
 		return (int)n;
 	o->format = format_of(magic, (size_t)n);
 	bool packed = o->format == FORMAT_GZIP || o->format == FORMAT_ZSTD;
-	if (o->mark.at == 0) {
+	if (o->mark.at == 0 && o->head.n == 0) {
 		int rc = start_in(o, f);
+		/* known by it until it is read: it may be copied or compressed before */
+		if (rc == 0 && o->mark.at == 0 && o->format == FORMAT_PLAIN)
+			head_take(&o->head, o->fd);
 		if (rc < 0 || !packed || o->whole)
 			return rc;
 		o->decoder = decoder_new(o->format);

@@ -493,6 +493,7 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 							 .id = g->id,
 							 .head = g->head,
 							 .mark = g->read,
+							 .changed = g->changed,
 							 .mtime_ns = g->mtime_ns,
 							 .size = g->size,
 							 .packed = g->stored == FORMAT_GZIP ||
@@ -503,6 +504,8 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 			if (g->fd >= 0 && file_stat_fd(g->fd, &st) == 0) {
 				v->j.known[at].latest_ns = st.mtime_ns;
 				v->j.known[at].size = st.size;
+				if (g->read.at == 0 && g->format == FORMAT_PLAIN)
+					head_take(&v->j.known[at].head, g->fd);
 			}
 			/* it may have been found outside of the family's directories */
 			if (g->path)

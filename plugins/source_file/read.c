@@ -124,6 +124,9 @@ static enum visit fill_plain(struct source *s, struct gen *g, struct tr_writer *
 	/* the file was cut, or cut and filled again, since it was checked */
 	if ((size_t)n < v->lead || memcmp(v->buf, g->read.before, v->lead) != 0)
 		return VISIT_CHANGED;
+	/* of what wasn't read yet the head is known */
+	if (g->read.at == 0 && !head_matches(&g->head, v->buf, (size_t)n))
+		return VISIT_CHANGED;
 	v->n = (size_t)n;
 	v->at_end = v->n < room;
 	uint64_t seen = g->read.at + (v->n - v->lead);
@@ -358,7 +361,7 @@ static enum visit visit_plain(struct source *s, struct gen *g, struct tr_writer 
 		return r;
 	uint64_t began = g->read.at - v.lead;
 	bool went = emit(s, g, w, &v, bytes);
-	if (began == 0 && *bytes && g->head.n < HEAD_MAX)
+	if (began == 0 && *bytes)
 		set_head(s, g, v.buf, g->read.at < HEAD_MAX ? (uint32_t)g->read.at : HEAD_MAX);
 	if (!went)
 		return VISIT_NO_MEMORY;
