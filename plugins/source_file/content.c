@@ -105,7 +105,7 @@ void head_take(struct head *h, int fd)
 	int64_t n = file_pread(fd, head, HEAD_MAX, 0);
 	const char *nul = n > 0 ? memchr(head, 0, (size_t)n) : NULL;
 	size_t have = nul ? (size_t)(nul - head) : n > 0 ? (size_t)n : 0;
-	if (have > h->n && head_matches(h, head, have))
+	if (have > h->n && format_of(head, have) == FORMAT_PLAIN && head_matches(h, head, have))
 		*h = (struct head){ (uint32_t)have, tr_hash(head, have) };
 }
 

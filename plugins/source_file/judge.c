@@ -299,20 +299,41 @@ static bool is_being_packed(struct judgement *j, struct cand *c)
 	return false;
 }
 
-/* Could c be a copy, not yet complete, of a generation that is still there? */
+static bool may_be_copy_of(const struct judgement *j, const struct cand *c, uint32_t log)
+{
+	const struct kin_log *l = &j->logs[log];
+	return c->live_of != (int)log && name_is_kin(l->name, c->name) &&
+	       strcmp(c->path, l->path) != 0;
+}
+
+/* Is `of` a live file that is new itself, and was there before c? What was rotated by rename is
+ * older than its successor, a copy is younger than what it is made of. */
+static bool is_new_before(const struct cand *of, const struct cand *c)
+{
+	return of != c && of->is == CAND_IGNORED && of->live_of >= 0 && of->st.id.btime_ns &&
+	       of->st.id.btime_ns <= c->st.id.btime_ns;
+}
+
+/* Could c be a copy, not yet complete, of a generation that is still there? Or of a live
+ * file that is new: that may be truncated next. */
 static bool is_being_copied(struct judgement *j, struct cand *c)
 {
 	for (size_t i = 0; i < j->nknown; i++) {
 		const struct known *k = &j->known[i];
-		const struct kin_log *l = &j->logs[k->log];
-		if (k->cand < 0 || c->live_of == (int)k->log || !name_is_kin(l->name, c->name) ||
-		    strcmp(c->path, l->path) == 0)
+		if (k->cand < 0 || !may_be_copy_of(j, c, k->log))
 			continue;
 		if (c->st.size == 0)
 			return true;
 		if (!look(j, c) || c->complete)
 			return false;
 		if (is_part_of(j, c, &j->cands[k->cand]))
+			return true;
+	}
+	for (size_t i = 0; i < j->ncands; i++) {
+		struct cand *of = &j->cands[i];
+		if (c->st.size > 0 && is_new_before(of, c) &&
+		    may_be_copy_of(j, c, (uint32_t)of->live_of) && look(j, c) && !c->complete &&
+		    is_part_of(j, c, of))
 			return true;
 	}
 	return false;

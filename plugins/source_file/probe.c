@@ -504,7 +504,7 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 			if (g->fd >= 0 && file_stat_fd(g->fd, &st) == 0) {
 				v->j.known[at].latest_ns = st.mtime_ns;
 				v->j.known[at].size = st.size;
-				if (g->read.at == 0 && g->format == FORMAT_PLAIN)
+				if (g->read.at == 0 && !g->decoder)
 					head_take(&v->j.known[at].head, g->fd);
 			}
 			/* it may have been found outside of the family's directories */

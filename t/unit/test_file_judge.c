@@ -36,6 +36,7 @@ struct gen {
 	const char *read;
 	enum fate fate;
 	int packed, whole;
+	int unread;    /* only the head of it is known */
 	uint64_t size; /* of its file when last seen; 0: all that was read */
 };
 
@@ -122,7 +123,8 @@ static void play(const struct scene *s)
 				     .packed = g->packed,
 				     .whole = g->whole,
 				     .head = { (uint32_t)n, tr_hash(g->read, n) } };
-		mark_set(&k->mark, n, g->read + n, n);
+		if (!g->unread)
+			mark_set(&k->mark, n, g->read + n, n);
 	}
 	for (; j.ncands < MAX && s->files[j.ncands].name; j.ncands++) {
 		const struct file *f = &s->files[j.ncands];
@@ -375,6 +377,24 @@ static const struct scene scenes[] = {
 	  .files = { { "app.log.2.gz", 1, 5, LONG, .packed = 1, .wanted = 1, .is = "1" },
 		     { "app.log.1.gz", 4, 10, "new\n", .packed = 1, .wanted = 1, .is = "2" },
 		     { "app.log", 3, 12, "", .wanted = 1, .is = "3" } } },
+	{ .what = "a copy of a file that was truncated and refilled a moment ago may not be complete",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, LONG, FATE_MOVED } },
+	  .files = { { "app.log.2", 2, 10, LONG, .is = "1" },
+		     { "app.log.1", 3, 12, "ne", .is = "held" },
+		     { "app.log", 1, 12, "new\n", .wanted = 1, .is = "held" } } },
+	{ .what = "the same of a file that was born a moment ago",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, LONG, FATE_SAME } },
+	  .files = { { "app.log.2", 1, 10, LONG, .is = "1" },
+		     { "app.log.1", 3, 12, "new\n", .is = "held" },
+		     { "app.log", 2, 12, "new\n", .wanted = 1, .is = "held" } } },
+	{ .what = "copied and truncated before it was read, and known by its head",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, LONG, FATE_MOVED, .unread = 1 } },
+	  .files = { { "app.log.2.gz", 2, 12, "other\n", .packed = 1, .is = "recovered" },
+		     { "app.log.1.gz", 3, 12, LONG MORE, .packed = 1, .is = "1" },
+		     { "app.log", 1, 14, "new\n", .wanted = 1, .is = "new" } } },
 	{ .what = "a numbered log beside another is not its generation",
 	  .logs = { "server.log", "server-1.log" },
 	  .gens = { { 0, 1, 10, LONG, FATE_LOST }, { 1, 2, 10, MORE LONG, FATE_LOST } },
