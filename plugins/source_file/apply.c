@@ -213,7 +213,10 @@ static bool take_up(struct source *s, struct verdict *v, const struct cand *c)
 		tr_metric_add(s->generations, 1);
 	tr_log(TR_LOG_DEBUG, id_of(s), "%s: reading %s%s", l->path, c->path,
 	       c->is == CAND_RECOVERED ? ", rotated unseen" : "");
-	s->save_soon = true;
+	if (!g->older) {
+		l->batch = s->batch;
+		s->save_soon = true;
+	}
 	return true;
 }
 

@@ -93,7 +93,7 @@ static int look_at(struct opening *o, const struct tr_framer *f)
 	if (o->mark.at == 0 && o->head.n == 0) {
 		int rc = start_in(o, f);
 		/* known by it until it is read: it may be copied or compressed before */
-		if (rc == 0 && o->mark.at == 0 && o->format == FORMAT_PLAIN)
+		if (rc == 0 && o->mark.at == 0)
 			head_take(&o->head, o->fd);
 		if (rc < 0 || !packed || o->whole)
 			return rc;
@@ -170,6 +170,9 @@ static void opened(struct source *s, struct gen *g, struct opening *o)
 	if (o->start != START_READ) {
 		g->read = g->acked = o->mark;
 		g->start = START_READ;
+		/* where it begins must not be forgotten either */
+		g->log->batch = s->batch;
+		s->save_soon = true;
 		tr_host_dirty(s->host);
 	}
 	pthread_mutex_unlock(&s->lock);

@@ -15,7 +15,7 @@
 #include "tend.h"
 #include "turn.h"
 
-enum { RUN_BYTES = 1024 * 1024, RUN_VISITS = 256, SAVE_MS = 100 };
+enum { RUN_BYTES = 1024 * 1024, RUN_VISITS = 256 };
 
 /* ---- state ---- */
 
@@ -161,14 +161,9 @@ static void file_tend(void *self)
 	if (now >= s->tend_at_ns)
 		s->tend_at_ns = tend(s);
 	source_step(s);
-	if (s->save_soon && now >= s->save_after_ns) {
-		s->save_soon = false;
-		s->save_after_ns = now + SAVE_MS * TR_MS;
-		tr_host_save(s->host);
-	}
-	int64_t next = s->tend_at_ns;
-	if (s->save_soon && s->save_after_ns < next)
-		next = s->save_after_ns;
+	int64_t next = turn_batches(s, now);
+	if (s->tend_at_ns < next)
+		next = s->tend_at_ns;
 	if (!s->judging && s->judge_at_ns < next)
 		next = s->judge_at_ns;
 	if (!s->walking && s->walk_again && s->walk_not_before_ns < next)
@@ -244,7 +239,7 @@ static bool is_at_rest(const struct source *s)
 {
 	return s->walked && !s->walking && !s->walk_again && !s->judging && !s->opening &&
 	       !s->due_first && !s->queue_first[QUEUE_READY] && !s->queue_first[QUEUE_OPEN] &&
-	       !s->queue_first[QUEUE_BASE];
+	       !s->queue_first[QUEUE_NEW] && !s->queue_first[QUEUE_BASE];
 }
 
 static bool file_ready(void *self)
@@ -397,6 +392,7 @@ static int file_open_source(const void *cfg, struct tr_host *h, void **self, str
 	s->cfg = cfg;
 	s->host = h;
 	s->judge_at_ns = TR_NEVER;
+	s->batch = 1;
 	pthread_mutex_init(&s->lock, NULL);
 	turn_join(s);
 	int rc = map_init(&s->by_ino);

@@ -52,6 +52,7 @@ enum gen_queue {
 	QUEUE_NONE,
 	QUEUE_READY, /* open, perhaps with something to read */
 	QUEUE_OPEN,  /* to be opened */
+	QUEUE_NEW,   /* waiting for its log to be in the saved state */
 	QUEUE_BASE,  /* waiting for its base to be saved */
 	QUEUE_IDLE,  /* open, nothing to read; least recently read first */
 	QUEUES
@@ -131,6 +132,7 @@ struct log {
 	bool seen;                /* in the walk under way */
 	bool start;               /* found at the source's first start: start_at counts */
 	bool own;                 /* a file of the agent's: never read */
+	uint64_t batch;           /* of logs that were taken up; 0: it was in the state loaded */
 	bool polled;
 	bool reported;
 	tr_metric *lag; /* per_file_metrics */
@@ -205,9 +207,15 @@ struct source {
 	bool walk_again, walked;                 /* a walk is wanted; one has ended */
 	bool first_start;                        /* there was no state */
 	bool stopped;
-	bool save_soon; /* a log was taken up: unless it is saved, a restart is its first start
-			   again */
-	int64_t save_after_ns; /* but not before then */
+	/* Logs are taken up in batches: what isn't saved doesn't outlive a kill, and would be a
+	 * first start's again, so nothing is read of a batch before it is in the saved state. */
+	uint64_t batch;       /* the one being gathered, from 1 on */
+	uint64_t batch_asked; /* up to this one a save was asked for */
+	uint64_t batch_saved; /* and has ended, or took too long */
+	uint64_t batch_ticket;
+	bool save_soon;        /* a save is wanted for `batch` */
+	int64_t save_after_ns; /* monotonic: but not before then */
+	int64_t asked_ns;      /* monotonic: when it was asked for */
 	int64_t walk_at_ns, walk_not_before_ns, tend_at_ns, poll_at_ns, judge_at_ns; /* monotonic */
 	int64_t often_at_ns;          /* files without events are due */
 	size_t poll_next, often_next; /* where those rounds stand */

@@ -303,7 +303,7 @@ int64_t tend(struct source *s)
 		gone += g->gone_ns != 0;
 		expired = expired || (g->gone_ns && wall - g->gone_ns > EXPIRE_NS);
 		if (s->stopped || g->opening || g->queue == QUEUE_READY || g->queue == QUEUE_OPEN ||
-		    g->queue == QUEUE_BASE)
+		    g->queue == QUEUE_NEW || g->queue == QUEUE_BASE)
 			continue;
 		if (g->fd >= 0)
 			tend_open(s, g, now, &next);

@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 
 enum { DECODERS_MAX = 4 }; /* each has a window of up to some MiB */
+/* A state that can't be saved holds up new logs this long, no longer. */
+enum { SAVE_WAIT_MS = 1500, SAVE_TIMES = 4, SAVE_PAUSE_MAX_MS = 1000 };
 
 static bool is_packed(const struct gen *g)
 {
@@ -51,6 +53,14 @@ static bool is_its_turn(const struct gen *g)
 	return true;
 }
 
+static bool is_saved(struct source *s, struct gen *g)
+{
+	if (g->log->batch <= s->batch_saved)
+		return true;
+	gen_queue(s, g, QUEUE_NEW);
+	return false;
+}
+
 /* The summed length of the generations before. Must be on disk before a row of g leaves, so that
  * the row's offset is the same if it is sent again. */
 static bool has_base(struct source *s, struct gen *g)
@@ -86,7 +96,7 @@ void gen_consider(struct source *s, struct gen *g)
 		return;
 	if (g->fd >= 0) {
 		bool look = g->check || !g->drained || g->flush || g->flush_lines;
-		if (look && is_its_turn(g) && has_base(s, g))
+		if (look && is_its_turn(g) && is_saved(s, g) && has_base(s, g))
 			gen_queue(s, g, QUEUE_READY);
 		return;
 	}
@@ -146,6 +156,34 @@ void turn_bases(struct source *s)
 		gen_queue(s, g, QUEUE_NONE);
 		gen_consider(s, g);
 	}
+}
+
+int64_t turn_batches(struct source *s, int64_t now)
+{
+	int64_t late = s->asked_ns + SAVE_WAIT_MS * TR_MS;
+	if (s->batch_asked > s->batch_saved) {
+		if (!tr_host_saved(s->host, s->batch_ticket) && now < late)
+			return late;
+		/* saves take a small part of the time, however many files come by and by */
+		int64_t pause = (now - s->asked_ns) * SAVE_TIMES;
+		int64_t most = SAVE_PAUSE_MAX_MS * TR_MS;
+		s->save_after_ns = now + (pause < most ? pause : most);
+		s->batch_saved = s->batch_asked;
+		for (size_t n = s->queued[QUEUE_NEW]; n > 0; n--) {
+			struct gen *g = s->queue_first[QUEUE_NEW];
+			gen_queue(s, g, QUEUE_NONE);
+			gen_consider(s, g);
+		}
+	}
+	if (!s->save_soon)
+		return TR_NEVER;
+	if (now < s->save_after_ns)
+		return s->save_after_ns;
+	s->save_soon = false;
+	s->batch_asked = s->batch++;
+	s->batch_ticket = tr_host_save(s->host);
+	s->asked_ns = now;
+	return now + SAVE_WAIT_MS * TR_MS;
 }
 
 /* Its file has a name by which it can be opened again. */

@@ -19,6 +19,9 @@ void gen_left(struct gen *g);
 void gen_finish(struct source *s, struct gen *g);
 /* Those whose base has been saved meanwhile. */
 void turn_bases(struct source *s);
+/* Asks for the saves that newly taken up logs wait for, and lets those be read whose save has
+ * ended. Returns when it wants to be called again (monotonic). */
+int64_t turn_batches(struct source *s, int64_t now);
 /* At open and close: what the process may open is shared by its sources. */
 void turn_join(struct source *s);
 void turn_leave(void);

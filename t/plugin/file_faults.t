@@ -4,6 +4,7 @@
 holds up nothing else."""
 
 import os
+import signal
 import time
 
 import logs
@@ -93,6 +94,60 @@ def a_directory_that_hangs_holds_up_no_file_that_is_open():
     log.lines(1)
     s.append("mnt/b.log", "b\n")
     s.wait_lines(3)
+    s.stop()
+
+
+@test
+def C1_killed_before_the_first_state_is_saved():
+    s = Scene()
+    log = s.log("a.log").lines(10)
+    s.start(fault="fsync@*/state/*:1:delay=500", wait=False)
+    s.wait_lines(1)
+    # what has left the agent is known to the next one: nothing of a log is read before
+    s.agent.process.send_signal(signal.SIGSTOP)
+    log.lines(20)
+    s.kill()
+    log.rotate().lines(5)
+    s.start()
+    s.wait_all()
+    logs.at_least_once(s.out(), logs.counts(log), ordered=False)
+    s.stop()
+
+
+@test
+def C1_killed_before_the_state_of_a_later_log_is_saved():
+    s = Scene(start_at="end")
+    s.put("a.log", "old\n")
+    s.start(fault="")
+    s.agent.wait_metric("tailrace_files_open", 1)
+    s.wait_saved()
+    s.agent.faults("fsync@*/state/*:1:delay=500")
+    log = s.log("b.log").lines(10)
+    s.wait_lines(1)
+    s.agent.process.send_signal(signal.SIGSTOP)
+    log.lines(20)
+    s.kill()
+    log.rotate().lines(5)
+    s.start()
+    s.wait_all()
+    logs.at_least_once(s.out(), logs.counts(log), ordered=False)
+    s.stop()
+
+
+@test
+def C1_killed_before_the_end_that_reading_begins_at_is_saved():
+    s = Scene(start_at="end")
+    log = s.log("a.log").lines(10)
+    s.start(fault="fsync@*/state/*:2-:delay=500")
+    s.agent.wait_metric("tailrace_files_open", 1)
+    log.lines(10)
+    s.wait_lines(1)
+    s.agent.process.send_signal(signal.SIGSTOP)
+    log.lines(20)
+    s.kill()
+    s.start()
+    s.wait_lines(30)
+    tap.is_(sorted({int(line[2:]) for line in s.text()}), list(range(11, 41)), "what came after the end")
     s.stop()
 
 
