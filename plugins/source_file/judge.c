@@ -127,17 +127,20 @@ static bool is_before_later(const struct judgement *j, const struct known *k, co
 	return true;
 }
 
+static bool has_its_time(const struct known *k, const struct cand *c)
+{
+	return k->mtime_ns == c->st.mtime_ns || k->latest_ns == c->st.mtime_ns;
+}
+
 /* May c, which holds what was read of k, be taken for it? */
 static bool is_proof(const struct judgement *j, const struct known *k, const struct cand *c)
 {
-	bool same_time = k->mtime_ns == c->st.mtime_ns || k->latest_ns == c->st.mtime_ns;
+	bool same_time = has_its_time(k, c);
 	/* A new file under the log's own name is a new one, though it begins as the last did (a
 	 * status file that is replaced every night), unless it was moved here with its time. */
 	if (strcmp(c->path, j->logs[k->log].path) == 0 || c->live_of == (int)k->log)
 		return same_time && c->st.size == k->mark.at;
-	/* of what wasn't read only the head is known, and others may begin alike: its place in the
-	 * order must be right, too */
-	if (k->mark.at == 0 && (c->st.mtime_ns < k->mtime_ns || !is_before_later(j, k, c)))
+	if (k->mark.at == 0 && c->st.mtime_ns < k->mtime_ns)
 		return false;
 	return k->rewritten || same_time || k->mark.at >= PROOF_MIN || k->head.n >= PROOF_MIN;
 }
@@ -156,6 +159,9 @@ static void judge_moved(struct judgement *j, struct known *k)
 		/* No copy is older than what was copied, unless its time was set; and a plain file
 		 * comes before a compressed one that is perhaps just being made of it. */
 		int score = 2 * (c->st.mtime_ns >= k->mtime_ns) + (c->format == FORMAT_PLAIN);
+		/* of what wasn't read only the head is known, and others may begin alike */
+		if (k->mark.at == 0 && (has_its_time(k, c) || is_before_later(j, k, c)))
+			score += 4;
 		if (score <= best_score)
 			continue;
 		enum holds h = j->ops->holds(j->ctx, c, k);
