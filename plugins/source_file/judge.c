@@ -140,7 +140,10 @@ static bool is_proof(const struct judgement *j, const struct known *k, const str
 	 * status file that is replaced every night), unless it was moved here with its time. */
 	if (strcmp(c->path, j->logs[k->log].path) == 0 || c->live_of == (int)k->log)
 		return same_time && c->st.size == k->mark.at;
-	if (k->mark.at == 0 && c->st.mtime_ns < k->mtime_ns)
+	/* of what wasn't read only the head is known, and others may begin alike */
+	tr_str name = j->logs[k->log].name;
+	if (k->mark.at == 0 && (c->st.mtime_ns < k->mtime_ns ||
+				(!name_is_rotated(name, c->name) && !tr_str_eq(name, c->name))))
 		return false;
 	return k->rewritten || same_time || k->mark.at >= PROOF_MIN || k->head.n >= PROOF_MIN;
 }
@@ -159,7 +162,6 @@ static void judge_moved(struct judgement *j, struct known *k)
 		/* No copy is older than what was copied, unless its time was set; and a plain file
 		 * comes before a compressed one that is perhaps just being made of it. */
 		int score = 2 * (c->st.mtime_ns >= k->mtime_ns) + (c->format == FORMAT_PLAIN);
-		/* of what wasn't read only the head is known, and others may begin alike */
 		if (k->mark.at == 0 && (has_its_time(k, c) || is_before_later(j, k, c)))
 			score += 4;
 		if (score <= best_score)
