@@ -365,6 +365,15 @@ static bool is_held(struct judgement *j, struct cand *c, bool *waits)
 	return young || c->st.size == 0;
 }
 
+/* app.log.1 may be of app.log and of app: the longer name is the nearer. But not where it is an
+ * archive itself that was taken up as a log: app.log.1.gz is of app.log all the same. */
+static bool is_nearer(tr_str name, tr_str than)
+{
+	if (name_is_rotated(name, than))
+		return true;
+	return name.n > than.n && !name_is_rotated(than, name);
+}
+
 /* The log that c was rotated from while nobody looked, or -1: called so, and younger than what is
  * known of the log. */
 static int recovered_log(const struct judgement *j, const struct log_state *ls,
@@ -380,8 +389,7 @@ static int recovered_log(const struct judgement *j, const struct log_state *ls,
 		if (!ls[i].rotated || c->live_of == (int)i ||
 		    !name_is_rotated(j->logs[i].name, c->name) || c->st.mtime_ns < k->mtime_ns)
 			continue;
-		/* app.log.1 may be of app.log and of app: the longer name is the nearer */
-		if (found < 0 || j->logs[i].name.n > j->logs[found].name.n)
+		if (found < 0 || is_nearer(j->logs[i].name, j->logs[found].name))
 			found = (int)i;
 	}
 	return found;
@@ -399,7 +407,8 @@ static int find_origin(struct judgement *j, const struct log_state *ls, struct c
 	}
 	/* An archive is packed long after it was born; a plain file that is older than what is
 	 * known was there before it. */
-	int64_t known_birth = ls[from].newest->id.btime_ns;
+	const struct known *newest = ls[from].newest;
+	int64_t known_birth = newest->packed ? 0 : newest->id.btime_ns;
 	if (c->format == FORMAT_PLAIN && known_birth && c->st.id.btime_ns &&
 	    c->st.id.btime_ns < known_birth)
 		return -1;

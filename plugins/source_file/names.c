@@ -106,7 +106,8 @@ bool name_is_rotated(tr_str name, tr_str other)
 
 	tr_str stem = stem_of(name);
 	tr_str ext = { name.p + stem.n, name.n - stem.n };
-	if (ext.n == 0 || !tr_str_starts(plain, stem) || plain.n <= stem.n)
+	/* of app.log.1, which may be a log by itself, app.log.2 is no archive */
+	if (ext.n == 0 || is_rotation(ext) || !tr_str_starts(plain, stem) || plain.n <= stem.n)
 		return false;
 	tr_str mid = { plain.p + stem.n, plain.n - stem.n };
 	if (tr_str_ends(mid, ext))

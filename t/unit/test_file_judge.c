@@ -25,7 +25,8 @@ struct file {
 	int64_t held_since;
 	/* expected: "SEQ" of the generation it holds, or what it is */
 	const char *is;
-	int64_t btime; /* 0: as the inode's number */
+	int64_t btime;  /* 0: as the inode's number */
+	const char *of; /* whose generation it is; NULL: any log's */
 };
 
 /* A generation read before: `read` of it, from the file on that inode. */
@@ -158,6 +159,9 @@ static void play(const struct scene *s)
 				snprintf(is, sizeof is, "%zu", k + 1);
 		if (strcmp(is, f->is) != 0)
 			fail_msg("%s: %s is %s, not %s", s->what, f->name, is, f->is);
+		if (f->of && strcmp(s->logs[c->log], f->of) != 0)
+			fail_msg("%s: %s is of %s, not of %s", s->what, f->name, s->logs[c->log],
+				 f->of);
 		if (c->st.mtime_ns < last)
 			fail_msg("%s: not oldest first", s->what);
 		last = c->st.mtime_ns;
@@ -402,6 +406,21 @@ static const struct scene scenes[] = {
 	  .files = { { "app.log.3", 2, 12, "copy\n", .is = "2" },
 		     { "app.log.2.gz", 3, 12, LONG, .packed = 1, .is = "1" },
 		     { "app.log", 4, 14, "new\n", .wanted = 1, .is = "new" } } },
+	{ .what = "born before the last one known was compressed, and rotated unseen",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 5, 10, LONG, FATE_SAME, .packed = 1 } },
+	  .files = { { "app.log.2.gz", 5, 10, LONG, .packed = 1, .wanted = 1, .is = "1" },
+		     { "app.log.1", 2, 12, "x\n", .wanted = 1, .is = "recovered" },
+		     { "app.log", 3, 14, "new\n", .wanted = 1, .is = "new" } } },
+	{ .what = "an archive that was taken up as a log has no archives where its own log has",
+	  .logs = { "app.log", "app.log.1" },
+	  .gens = { { 0, 1, 10, LONG, FATE_SAME }, { 1, 2, 5, LONG MORE, FATE_SAME } },
+	  .files = { { "app.log.4", 2, 5, LONG MORE, .wanted = 1, .is = "2" },
+		     { "app.log.3", 1, 10, LONG, .wanted = 1, .is = "1" },
+		     { "app.log.2", 3, 12, "x\n", .wanted = 1, .is = "recovered", .of = "app.log" },
+		     { "app.log.1.gz", 4, 13, "y\n", .packed = 1, .is = "recovered",
+		       .of = "app.log" },
+		     { "app.log", 6, 14, "new\n", .wanted = 1, .is = "new" } } },
 	{ .what = "a numbered log beside another is not its generation",
 	  .logs = { "server.log", "server-1.log" },
 	  .gens = { { 0, 1, 10, LONG, FATE_LOST }, { 1, 2, 10, MORE LONG, FATE_LOST } },

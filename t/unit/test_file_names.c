@@ -110,6 +110,7 @@ static void names_of_rotation_are_known(void **state)
 		{ "app.log", "app.1.log", ROTATED },
 		{ "app.log", "app.1", ROTATED },
 		{ "app.log", "app.log.old", ROTATED },
+		{ "app.log.1", "app.log.2", KIN },
 		{ "app.log", "app.log~", ROTATED },
 		{ "app.log", "app.log.copy", KIN },
 		{ "app.log", "app.log.lck", KIN },
