@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "codec/lineproto.h"
@@ -24,7 +25,7 @@ static void is_name(enum tr_lineproto_place place, bool safe, tr_str in, const c
 
 #define MEASUREMENT(in, want, flags) \
 	is_name(TR_LINEPROTO_MEASUREMENT, false, TR_STR(in), want, flags)
-#define KEY(in, want, flags)  is_name(TR_LINEPROTO_KEY, false, TR_STR(in), want, flags)
+#define KEY(in, want, flags)  is_name(TR_LINEPROTO_FIELD_KEY, false, TR_STR(in), want, flags)
 #define TAG(in, want, flags)  is_name(TR_LINEPROTO_TAG, false, TR_STR(in), want, flags)
 #define SAFE(in, want, flags) is_name(TR_LINEPROTO_TAG, true, TR_STR(in), want, flags)
 
@@ -87,12 +88,25 @@ static void backslashes_before_what_is_escaped(void **state)
 	TAG("a\\,b", "a\\\\,b", UNCLEAR);
 	TAG("a\\\\,b", "a\\\\\\,b", SAME);
 	TAG("a\\\\\\ b", "a\\\\\\\\ b", UNCLEAR);
-	SAFE("a\\,b", "a\\\\\\,b", CHANGED);
+	SAFE("a\\,b", "a\\,b", CHANGED);
 	SAFE("a\\\\,b", "a\\\\\\,b", SAME);
-	KEY("a\\,b", "a\\\\\\,b", CHANGED);
-	MEASUREMENT("a\\=b", "a\\=b", SAME);
-	MEASUREMENT("a\\ b", "a\\\\ b", UNCLEAR);
+	SAFE("a\\\\\\,\\=b", "a\\,\\=b", CHANGED);
+	KEY("a\\,b", "a\\,b", CHANGED);
+	KEY("a\\\\,b", "a\\\\\\,b", SAME);
+	MEASUREMENT("a\\ b", "a\\ b", CHANGED);
+	MEASUREMENT("a\\\\,b", "a\\,b", CHANGED);
 	TAG("\\\n,", "\\\\n\\,", CHANGED);
+}
+
+static void backslashes_before_what_loses_them(void **state)
+{
+	(void)state;
+	MEASUREMENT("a\\=b", "a=b", CHANGED);
+	MEASUREMENT("a\\\\\"b", "a\"b", CHANGED);
+	MEASUREMENT("a=\"b", "a=\"b", SAME);
+	KEY("a\\\"b", "a\\\\\"b", SAME);
+	KEY("a\\\\\"b", "a\\\\\\\"b", SAME);
+	TAG("a\\\"b", "a\\\"b", SAME);
 }
 
 static void is_str(tr_str in, const char *want, size_t want_n)
@@ -136,6 +150,17 @@ static void numbers_say_their_type(void **state)
 	tr_lineproto_bool(&sb, true);
 	tr_lineproto_bool(&sb, false);
 	assert_string_equal(tr_sb_cstr(&sb), "-9223372036854775808i9223372036854775807itruefalse");
+	tr_sb_free(&sb);
+	static const int64_t ints[] = {
+		0, 9, 10, 99, 100, 101, 1000, -1, -10, -100, 1795222923123456789
+	};
+	for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++) {
+		char want[32];
+		snprintf(want, sizeof(want), "%" PRId64, ints[i]);
+		tr_sb_clear(&sb);
+		tr_lineproto_int(&sb, ints[i]);
+		assert_string_equal(tr_sb_cstr(&sb), want);
+	}
 	tr_sb_free(&sb);
 	is_f64(5, "5.0");
 	is_f64(-0.0, "-0.0");
@@ -181,6 +206,7 @@ int main(void)
 		cmocka_unit_test(backslashes_at_the_end_go),
 		cmocka_unit_test(names_with_a_meaning_are_changed),
 		cmocka_unit_test(backslashes_before_what_is_escaped),
+		cmocka_unit_test(backslashes_before_what_loses_them),
 		cmocka_unit_test(strings_keep_every_byte),
 		cmocka_unit_test(numbers_say_their_type),
 		cmocka_unit_test(times_round_down),
