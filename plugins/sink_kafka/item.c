@@ -58,7 +58,7 @@ static int make_text(struct kafka *k, struct item *it)
 {
 	uint32_t at = 0;
 	it->end = it->end ? it->end : malloc(it->r->nrows * sizeof(*it->end));
-	if (!it->end || !tr_sb_room(&it->text, it->r->bytes))
+	if (!it->end || !tr_sb_room(&it->text, it->r->bytes + 1))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < it->r->nspans; i++) {
 		const struct tr_span *s = &it->r->spans[i];

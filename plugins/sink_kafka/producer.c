@@ -13,6 +13,7 @@
 #define LATER_NS      (50 * TR_MS)
 /* After a failure, what brokers have been sent is waited for so long; then it counts as unsent. */
 #define IN_FLIGHT_NS  (5 * TR_SEC)
+#define END_NS        (2 * TR_SEC)
 #define CLOSE_NS      TR_SEC
 #define LEAST_BATCH   (16 * 1024)
 
@@ -378,7 +379,7 @@ static void io_remake(void *arg)
 {
 	struct kafka *k = arg;
 	/* Everything was reported, so that nothing of ours is there any more even if it lingers. */
-	end_handle(k, 10 * TR_SEC);
+	end_handle(k, END_NS);
 	k->make_rc = make_handle(k, &k->why);
 }
 
@@ -501,6 +502,7 @@ void producer_run(struct kafka *k)
 		rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
 					      RD_KAFKA_PURGE_F_NON_BLOCKING);
 		k->purged = true;
+		k->remake = true; /* what brokers answer this one later is of another time */
 	}
 	if (k->phase == FAILING && !k->in_flight)
 		settle_failure(k);
@@ -532,8 +534,8 @@ int producer_open(struct kafka *k, struct tr_err *e)
 	return make_handle(k, e);
 }
 
-/* What wasn't answered within the drain stays unanswered; nothing may point to it any more when it
- * is abandoned. */
+/* What wasn't answered within the drain comes again; nothing may point to it any more when it is
+ * abandoned. */
 void producer_close(struct kafka *k)
 {
 	int64_t until = tr_mono_ns() + CLOSE_NS;
@@ -555,7 +557,6 @@ void producer_close(struct kafka *k)
 	}
 	if (!end_handle(k, CLOSE_NS) && !reported_all)
 		return; /* librdkafka still sends from there; the process is ending */
-	settle_items(k);
 	while (k->fresh) {
 		struct tr_request *r = k->fresh;
 		k->fresh = r->next;

@@ -2,6 +2,7 @@
 /* Produces events to Kafka. Delivered is what the delivery report says: a request is kept until the
  * last of its rows was reported. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -173,6 +174,16 @@ static int open_sink(const void *config, struct tr_host *h, void **self, struct 
 	return 0;
 }
 
+static int load(struct tr_err *e)
+{
+	(void)e;
+	/* librdkafka allocates each batch of a megabyte and frees it, and pages that come and go
+	 * with it would cost a tenth of all time. */
+	mallopt(M_MMAP_THRESHOLD, 4 * 1024 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 8 * 1024 * 1024);
+	return 0;
+}
+
 static uint32_t cell_bytes(const struct tr_cell *c)
 {
 	return c->type == TR_STRING ? c->n : c->type == TR_NONE ? 0 : 20;
@@ -244,6 +255,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = opts,
 	.cfg_size = sizeof(struct kafka_cfg),
 	.check = check,
+	.load = load,
 	.open = open_sink,
 	.close = close_sink,
 	.sink = {

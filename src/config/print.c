@@ -202,6 +202,10 @@ static bool is_off(const struct tr_opt_set *s, tr_str group)
 {
 	bool lacks = false;
 
+	for (size_t i = 0; i < s->ngroups; i++) {
+		if (tr_str_is(group, s->groups[i].name))
+			return false;
+	}
 	for (size_t i = 0; i < s->n; i++) {
 		const struct tr_opt_ref *r = &s->refs[i];
 
@@ -232,14 +236,17 @@ static void print_level(const struct tr_opt_set *s, const char *prefix, unsigned
 static void print_group(const struct tr_opt_set *s, tr_str group, tr_str part, unsigned indent,
 			struct tr_sb *out)
 {
-	char *below = tr_str_dup((tr_str){ group.p, group.n + 1 });
+	struct tr_sb text = { 0 }, name = { 0 };
 	bool off = is_off(s, group);
-	struct tr_sb text = { 0 };
+	const char *below;
+
+	tr_sb_str(&name, group);
+	tr_sb_chr(&name, '.');
+	below = tr_sb_cstr(&name);
 
 	tr_sb_fmt(&text, "%*s%.*s:\n", off ? 0 : (int)indent, "", TR_F(part));
-	if (below)
-		print_level(s, below, off ? 2 : indent + 2, &text);
-	if (!below || text.failed)
+	print_level(s, below, off ? 2 : indent + 2, &text);
+	if (name.failed || text.failed)
 		out->failed = true;
 	if (off) {
 		struct tr_sb comment = { 0 };
@@ -253,7 +260,7 @@ static void print_group(const struct tr_opt_set *s, tr_str group, tr_str part, u
 		tr_sb_str(out, tr_sb_view(&text));
 	}
 	tr_sb_free(&text);
-	free(below);
+	tr_sb_free(&name);
 }
 
 static void print_level(const struct tr_opt_set *s, const char *prefix, unsigned indent,

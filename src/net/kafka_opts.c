@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "config/options.h"
 #include "config/suggest.h"
 #include "net/kafka.h"
 
@@ -31,7 +32,7 @@ const struct tr_opt tr_kafka_opts[] = {
 	  .words = mechanisms,
 	  .at = AT(sasl_mechanism, int64_t),
 	  .required = true,
-	  .doc = "How we say who we are." },
+	  .doc = "How we say who we are; where there is `sasl`, all three of it have to be." },
 	{ .name = "sasl.username",
 	  .type = TR_OPT_TEXT,
 	  .at = AT(sasl_username, tr_str),
@@ -341,6 +342,9 @@ void tr_kafka_check_handle(const struct tr_kafka_cfg *cfg, bool producer,
 	static const struct tr_kafka_setting harmless[] = { { "security.protocol", "plaintext" },
 							    { "test.mock.num.brokers", "0" },
 							    { NULL, NULL } };
+	if (c->opts->failed) /* making a handle loads libraries: not for a configuration that is
+				refused */
+		return;
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	char why[512];
 	bool good = true;

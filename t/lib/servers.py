@@ -2,6 +2,7 @@
 """Real servers for tests: started on free ports of 127.0.0.1 in directories of their own, waited for,
 and stopped with the test."""
 
+import base64
 import json
 import os
 import shutil
@@ -180,6 +181,152 @@ class Loki(Server):
     def count(self, selector, start_ns, end_ns, tenant=None):
         """The number of entries with start <= time < end."""
         return sum(1 for _ in self.query(selector, start_ns, end_ns, tenant, limit=50000))
+
+
+class Kafka:
+    """Apache Kafka in KRaft mode: brokers, numbered from 1, which are their own controllers. A broker keeps
+    its data and its ports over kill9() and start(). listener: more of the brokers' configuration, for a
+    second listener CLIENT on client_ports; scram: {user: password} that it knows."""
+
+    def __init__(self, brokers=1, listener=None, scram=None):
+        self.program = installed("kafka")
+        self.dir = tempdir()
+        self.ports = [free_port() for _ in range(brokers)]
+        self.client_ports = [free_port() for _ in range(brokers)]
+        self.bootstrap = ",".join(f"127.0.0.1:{p}" for p in self.ports)
+        self.clients = ",".join(f"127.0.0.1:{p}" for p in self.client_ports)
+        controllers = [free_port() for _ in range(brokers)]
+        self.nodes = []
+        formats = []
+        cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        for i in range(brokers):
+            dir = f"{self.dir}/{i + 1}"
+            os.mkdir(dir)
+            self._configure(dir, i, brokers, controllers, listener or {})
+            users = [f"SCRAM-SHA-256=[name={u},password={w}]" for u, w in (scram or {}).items()]
+            formats.append(subprocess.Popen(
+                [self.program, "-Xmx64m", f"-Dlog4j.configuration=file:{dir}/log4j.properties",
+                 "kafka.tools.StorageTool", "format", "-t", cluster, "-c", f"{dir}/server.properties",
+                 *[x for u in users for x in ("--add-scram", u)]],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+            self.nodes.append(Server(
+                self.program, "-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                f"-Dlog4j.configuration=file:{dir}/log4j.properties", "kafka.Kafka",
+                f"{dir}/server.properties", dir=dir))
+        for f in formats:
+            said = f.communicate()[0]
+            tap.need(f.returncode == 0, f"kafka-storage format: {said}")
+        for i in range(brokers):
+            self.nodes[i].start()
+        for i in range(brokers):
+            self.wait(i + 1)
+
+    def _configure(self, dir, i, brokers, controllers, listener):
+        voters = ",".join(f"{n + 1}@127.0.0.1:{c}" for n, c in enumerate(controllers))
+        config = {
+            "process.roles": "broker,controller",
+            "node.id": i + 1,
+            "controller.quorum.voters": voters,
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.ports[i]},CONTROLLER://127.0.0.1:{controllers[i]}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.ports[i]}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": f"{dir}/data",
+            "num.network.threads": 2, "num.io.threads": 2, "background.threads": 2,
+            "log.cleaner.enable": "false",
+            "auto.create.topics.enable": "true",
+            "group.initial.rebalance.delay.ms": 0,
+            "offsets.topic.num.partitions": 4,
+            "default.replication.factor": min(brokers, 3),
+            "offsets.topic.replication.factor": min(brokers, 3),
+            "transaction.state.log.replication.factor": min(brokers, 3),
+            "min.insync.replicas": 2 if brokers > 2 else 1,
+            "broker.session.timeout.ms": 4000, "replica.lag.time.max.ms": 5000,
+        }
+        if listener:
+            protocol = listener["protocol"]
+            config["listeners"] += f",CLIENT://127.0.0.1:{self.client_ports[i]}"
+            config["advertised.listeners"] += f",CLIENT://127.0.0.1:{self.client_ports[i]}"
+            config["listener.security.protocol.map"] += f",CLIENT:{protocol}"
+            config.update({f"listener.name.client.{k}": v for k, v in listener.items() if k != "protocol"})
+        with open(f"{dir}/server.properties", "w") as f:
+            f.writelines(f"{k}={v}\n" for k, v in config.items())
+        with open(f"{dir}/log4j.properties", "w") as f:
+            f.write("log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n"
+                    "log4j.appender.out.target=System.err\n"
+                    "log4j.appender.out.layout=org.apache.log4j.PatternLayout\n"
+                    "log4j.appender.out.layout.ConversionPattern=%d %p %m (%c)%n\n")
+
+    def _kcat(self, *args, broker=None, deadline=60):
+        servers = f"127.0.0.1:{self.ports[broker - 1]}" if broker else self.bootstrap
+        return subprocess.run([have("kcat") or installed("kcat"), "-b", servers, *args],
+                              capture_output=True, timeout=deadline * tap.SCALE)
+
+    def metadata(self, broker=None):
+        """What a broker says of the cluster, or None while it says nothing."""
+        r = self._kcat("-L", "-J", "-m", "2", broker=broker)
+        return json.loads(r.stdout) if r.returncode == 0 and r.stdout else None
+
+    def wait(self, broker):
+        """Until the broker is part of the cluster in its own eyes."""
+        def there():
+            tap.need(self.nodes[broker - 1].process.poll() is None,
+                     f"Kafka runs: {self.nodes[broker - 1].log()[-3000:]}")
+            got = self.metadata(broker)
+            return got and any(b["id"] == broker for b in got["brokers"])
+        tap.wait_until(there, 180, f"broker {broker}")
+
+    def tool(self, name, *args, deadline=120):
+        """Runs a class of Kafka's tools, as its scripts do."""
+        r = subprocess.run([self.program, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                            f"-Dlog4j.configuration=file:{self.dir}/1/log4j.properties", name, *args],
+                           capture_output=True, timeout=deadline * tap.SCALE)
+        tap.need(r.returncode == 0, f"{name} {args}: {r.stdout[-1000:]} {r.stderr[-2000:]}")
+        return r.stdout
+
+    def topic(self, name, partitions=1, replicas=1, **config):
+        """config: max_message_bytes=1000 is the topic's max.message.bytes."""
+        self.tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.bootstrap, "--create",
+                  "--topic", name, "--partitions", str(partitions), "--replication-factor", str(replicas),
+                  *[x for k, v in config.items() for x in ("--config", f"{k.replace('_', '.')}={v}")])
+
+    def leader(self, topic, partition=0):
+        """The number of the broker that leads the partition."""
+        for t in (self.metadata() or {"topics": []})["topics"]:
+            for p in t["partitions"]:
+                if (t["topic"], p["partition"]) == (topic, partition):
+                    return p["leader"]
+        return None
+
+    def kill9(self, broker):
+        self.nodes[broker - 1].kill9()
+
+    def start(self, broker):
+        self.nodes[broker - 1].start()
+        self.wait(broker)
+
+    def console(self, topic, n, deadline=300):
+        """What the console consumer reads of a topic from its beginning: (partition, key, value) of n
+        records, or of those that are there when nothing has come for some seconds."""
+        out = self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer",
+                        "--bootstrap-server", self.bootstrap, "--topic", topic, "--from-beginning",
+                        "--max-messages", str(n), "--timeout-ms", "20000",
+                        "--property", "print.partition=true", "--property", "print.key=true",
+                        "--property", "key.separator=\t", deadline=deadline)
+        records = []
+        for line in out.split(b"\n")[:-1]:
+            partition, key, value = line.split(b"\t", 2)
+            records.append((int(partition.partition(b":")[2]), key, value))
+        return records
+
+    def read(self, topic, deadline=120):
+        """All records of a topic by kcat: (partition, offset, time in ms, key, headers, value)."""
+        r = self._kcat("-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f",
+                       "%p\\x1f%o\\x1f%T\\x1f%k\\x1f%h\\x1f%s\\x1e", deadline=deadline)
+        tap.need(r.returncode == 0, f"kcat: {r.stderr[-1000:]}")
+        rows = [line.split(b"\x1f") for line in r.stdout.split(b"\x1e")[:-1]]
+        return [(int(p), int(o), int(t), k, h, v) for p, o, t, k, h, v in rows]
 
 
 def rsyslog(config, dir=None):

@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 """The configurations that are installed: valid, and run on logs such as they are meant for, against a
-Loki. Only paths, the URL and the API's address are others."""
+Loki or a Kafka. Only paths, addresses and URLs are others."""
 
 import glob
+import json
 import os
 import re
 import time
 
 import tap
+from kafka import MockKafka
 from logs import nginx_lines
 from peers import FakeLoki
 from tailrace import Agent, command, tempdir
@@ -34,7 +36,8 @@ def moved(text, dir, peer):
     """The configuration with its places in dir, and that peer for a Loki."""
     for old, new in (("/var/log", f"{dir}/log"), ("/var/lib/tailrace", f"{dir}/data"),
                      ("/etc/tailrace/", f"{dir}/"), ("127.0.0.1:9477", f"unix://{dir}/api.sock"),
-                     ("http://127.0.0.1:3100", peer.url if peer else "http://127.0.0.1:1")):
+                     ("http://127.0.0.1:3100", getattr(peer, "url", "http://127.0.0.1:1")),
+                     ("127.0.0.1:9092", getattr(peer, "brokers", "127.0.0.1:1"))):
         text = text.replace(old, new)
     tap.need("/var/" not in text and "/etc/" not in text, "nothing of this machine is left in it")
     return text
@@ -119,6 +122,29 @@ def nginx():
     tap.is_([(e.label("level"), seconds(e), e.line.decode()) for e in errors],
             [("error", ERROR_LOG[0][:19], "\n".join(ERROR_LOG[:2])),
              ("warn", ERROR_LOG[2][:19], ERROR_LOG[2])], "the error log")
+
+
+@tap.test
+def nginx_to_kafka():
+    dir = tempdir()
+    kafka = MockKafka({"nginx-default": 4, "nginx-shop.example": 4})
+    lines = [line.decode().rstrip("\n") for line in nginx_lines(300)]
+    write(dir, "nginx/access.log", *lines)
+    write(dir, "nginx/shop.example.access.log", "\\x16\\x03 is no request")
+    agent = Agent(moved(read("examples/nginx-kafka.yaml"), dir, kafka), dir=dir)
+    records = kafka.wait_records("nginx-default", 300)
+    other = kafka.wait_records("nginx-shop.example", 1)[0]
+    tap.is_(agent.stop(), 0, "exit code")
+    events = {e["message"]: (r, e) for r in records for e in [json.loads(r.value)]}
+    tap.is_(set(events), set(lines), "every line")
+    record, event = events[lines[0]]
+    want = re.match(r'(\S+) - \S+ \[([^ ]+) .*?\] "(\w+) .*?" (\d+) ', lines[0])
+    tap.is_((record.key.decode(), time.strftime("%d/%b/%Y:%H:%M:%S", time.gmtime(record.time_ms // 1000)),
+             event["fields"]["method"], str(event["fields"]["status"])), want.groups(),
+            "key, time, method and status of the first")
+    tap.is_(dict(record.headers)["host"].decode(), event["labels"]["host"], "header")
+    tap.is_(event["labels"]["job"], "nginx", "label")
+    tap.is_((other.key, json.loads(other.value)["message"]), (None, "\\x16\\x03 is no request"), "another host")
 
 
 @tap.test

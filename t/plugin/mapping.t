@@ -3,12 +3,13 @@
 """A running agent maps the modules of its configuration's types, what they need, and nothing else."""
 
 import tap
+from kafka import MockKafka
 from logs import Log
 from peers import FakeLoki
 from tailrace import Agent, tempdir
 
 MODULES = ("source_", "transform_", "sink_")
-HEAVY = ("libcurl", "librdkafka", "libtailrace-http", "libinotifytools", "libsnappy", "libmicrohttpd",
+HEAVY = ("libcurl", "librdkafka", "libtailrace-http", "libtailrace-kafka", "libinotifytools", "libsnappy", "libmicrohttpd",
          "libssl", "libjansson")
 
 
@@ -56,6 +57,24 @@ def with_loki_no_kafka():
     tap.is_(modules, {"source_file", "transform_regex", "sink_loki"}, "modules")
     tap.ok({"libcurl", "libtailrace-http", "libsnappy"} <= libraries, f"libraries: {libraries}")
     tap.ok("librdkafka" not in libraries, "no librdkafka")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def with_kafka_no_http():
+    mock, dir = MockKafka({"t": 1}), tempdir()
+    log = Log(f"{dir}/a.log").lines(1)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        sinks:
+          out: {{type: kafka, inputs: [a], brokers: "{mock.brokers}", topic: t}}
+        """)
+    mock.wait_records("t", 1)
+    modules, libraries = mapped(agent)
+    tap.is_(modules, {"source_file", "sink_kafka"}, "modules")
+    tap.ok({"librdkafka", "libtailrace-kafka"} <= libraries, f"libraries: {libraries}")
+    tap.ok("libtailrace-http" not in libraries, "no HTTP of ours")
     tap.is_(agent.stop(), 0, "exit code")
 
 
