@@ -176,6 +176,7 @@ bool tr_loop_close(struct tr_loop *l, int64_t deadline_ns)
 	uv_timer_stop(&l->timer);
 	uv_close((uv_handle_t *)&l->timer, NULL);
 	uv_close((uv_handle_t *)&l->async, NULL);
+	uv_update_time(&l->uv); /* a component's close may have taken seconds */
 	uv_timer_init(&l->uv, &limit);
 	limit.data = &late;
 	uv_timer_start(&limit, give_up, left > 0 ? (uint64_t)(left / TR_MS) : 0, 0);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kafka for tests, by librdkafka itself: its mock cluster inside the test's process, and a client that
-makes topics' records, reads them back, and looks at a group's offsets, of that cluster or a real one."""
+"""A client of Kafka for tests, librdkafka by ctypes: it makes records, reads them back, and looks at a
+group's offsets, of a mock cluster (kafka.py) or a real one."""
 
 import ctypes
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
@@ -55,13 +55,7 @@ def _library():
             ("rd_kafka_topic_partition_list_new", POINTER(TopicPartitionList), [c_int]),
             ("rd_kafka_topic_partition_list_add", POINTER(TopicPartition),
              [POINTER(TopicPartitionList), c_char_p, c_int32]),
-            ("rd_kafka_topic_partition_list_destroy", None, [POINTER(TopicPartitionList)]),
-            ("rd_kafka_mock_cluster_new", c_void_p, [c_void_p, c_int]),
-            ("rd_kafka_mock_cluster_destroy", None, [c_void_p]),
-            ("rd_kafka_mock_cluster_bootstraps", c_char_p, [c_void_p]),
-            ("rd_kafka_mock_topic_create", c_int, [c_void_p, c_char_p, c_int, c_int]),
-            ("rd_kafka_mock_broker_set_down", c_int, [c_void_p, c_int32]),
-            ("rd_kafka_mock_broker_set_up", c_int, [c_void_p, c_int32])):
+            ("rd_kafka_topic_partition_list_destroy", None, [POINTER(TopicPartitionList)])):
         fn = getattr(lib, name)
         fn.restype = result
         if args is not None:
@@ -186,27 +180,3 @@ class Client:
             lib().rd_kafka_topic_partition_list_destroy(parts)
             lib().rd_kafka_destroy(rk)
         return got
-
-
-class MockCluster(Client):
-    """librdkafka's mock cluster, in this process."""
-
-    def __init__(self, brokers=1):
-        self.rk = _handle(PRODUCER, {"client.id": "mock", "log_level": 2})
-        self.cluster = lib().rd_kafka_mock_cluster_new(self.rk, brokers)
-        tap.need(self.cluster, "a mock cluster")
-        tap.defer(self.end_cluster)
-        super().__init__(lib().rd_kafka_mock_cluster_bootstraps(self.cluster).decode())
-
-    def end_cluster(self):
-        lib().rd_kafka_mock_cluster_destroy(self.cluster)
-        lib().rd_kafka_destroy(self.rk)
-
-    def topic(self, name, partitions=1):
-        _check(lib().rd_kafka_mock_topic_create(self.cluster, name.encode(), partitions, 1), name)
-
-    def down(self, broker=1):
-        lib().rd_kafka_mock_broker_set_down(self.cluster, broker)
-
-    def up(self, broker=1):
-        lib().rd_kafka_mock_broker_set_up(self.cluster, broker)

@@ -5,16 +5,32 @@ and what happens to partitions when members of the group come and go."""
 
 import json
 import os
+import random
+import struct
 
 import tap
+from kafka import MockKafka
 from logs import read_lines
-from rdkafka import MockCluster
+from rdkafka import Client
 from tailrace import Agent, free_port, tempdir
 from tap import is_, ok, test
 
 TIME = "2026-11-21T01:02:03.000000000Z"
 MS = 1795222923000
 """The same in ms: a record's time."""
+QUICK = {"session.timeout.ms": "4000", "heartbeat.interval.ms": "300"}
+"""The mock cluster waits so long for members that have gone, and 3 s for the first of a group."""
+
+
+class MockCluster(Client):
+    def __init__(self, **topics):
+        self.mock = MockKafka()
+        super().__init__(self.mock.brokers)
+        for name, partitions in topics.items():
+            self.topic(name, partitions)
+
+    def topic(self, name, partitions=1):
+        self.mock.tell("topic", name, partitions)
 
 
 def agent_of(cluster, dir=None, sink=None, args=(), wait=True, top=None, **options):
@@ -23,7 +39,8 @@ def agent_of(cluster, dir=None, sink=None, args=(), wait=True, top=None, **optio
     out = {"type": "file", "path": f"{dir}/out.json", "sync": "20ms", "inputs": ["k"],
            "batch": {"max_wait": "10ms"}}
     return Agent({**(top or {}),
-                  "sources": {"k": {"type": "kafka", "brokers": [cluster.brokers], "topics": ["t"], **options}},
+                  "sources": {"k": {"type": "kafka", "brokers": [cluster.brokers], "topics": ["t"], **options,
+                                "librdkafka": {**QUICK, **options.get("librdkafka", {})}}},
                   "sinks": {"out": {**out, **(sink or {})}}}, dir=dir, args=args, wait=wait)
 
 
@@ -47,8 +64,7 @@ def log(message="m", labels=None, fields=None, time=TIME):
 
 @test
 def records_that_are_not_ours_are_messages():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     values = ["one", "", None, '{"timestamp":"x"}', '{"a":1}', "two\nlines", log()[:-1], b"\xff"]
     k.produce("t", values, time_ms=MS)
     a = agent_of(k)
@@ -63,8 +79,7 @@ def records_that_are_not_ours_are_messages():
 
 @test
 def our_json_is_restored():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     fields = {"b": True, "f": 1.0, "i": 1, "max": 2**63 - 1, "min": -2**63, "nan": "NaN", "s": "\U0001f600\0",
               "z": -0.0}
     lines = [log("a", {"host": "x", "topic": "restored"}, fields),
@@ -102,8 +117,7 @@ def wait_committed(k, want, group="tailrace", topic="t", deadline=15):
 
 @test
 def a_clean_stop_and_start_delivers_nothing_again():
-    k = MockCluster()
-    k.topic("t", 3)
+    k = MockCluster(t=3)
     dir = tempdir()
     for i in range(3):
         k.produce("t", numbers(1000 * i, 1000), i)
@@ -120,12 +134,12 @@ def a_clean_stop_and_start_delivers_nothing_again():
 
 @test
 def only_what_is_acknowledged_is_committed():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     dir = tempdir()
     k.produce("t", numbers(0, 1000))
     away = f"127.0.0.1:{free_port()}"
-    a = Agent({"sources": {"k": {"type": "kafka", "brokers": [k.brokers], "topics": ["t"]}},
+    a = Agent({"sources": {"k": {"type": "kafka", "brokers": [k.brokers], "topics": ["t"],
+                               "librdkafka": QUICK}},
                "sinks": {"loki": {"type": "loki", "url": f"http://{away}", "inputs": ["k"]}}}, dir=dir)
     a.wait_metric("tailrace_component_sent_events_total", 1000, component_id="k", deadline=30)
     tap.stays(lambda: k.committed("tailrace", "t") == [None], 2.5, "nothing is committed")
@@ -139,8 +153,7 @@ def only_what_is_acknowledged_is_committed():
 
 @test
 def start_at_end_holds_its_place():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     dir = tempdir()
     k.produce("t", numbers(0, 10))
     a = agent_of(k, dir=dir, start_at="end")
@@ -155,8 +168,7 @@ def start_at_end_holds_its_place():
 
 @test
 def once_reads_what_there_is():
-    k = MockCluster()
-    k.topic("t", 4)
+    k = MockCluster(t=4)
     for i in (0, 1, 3):
         k.produce("t", numbers(i * 100, 100), i)
     a = agent_of(k, args=["--once"], wait=False)
@@ -186,8 +198,7 @@ def topics_by_pattern():
 
 @test
 def members_come_and_go_and_nothing_is_lost():
-    k = MockCluster()
-    k.topic("t", 4)
+    k = MockCluster(t=4)
     n = 0
 
     def more():
@@ -215,8 +226,7 @@ def members_come_and_go_and_nothing_is_lost():
 
 @test
 def a_full_sink_stops_reading_but_not_membership():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     away = f"127.0.0.1:{free_port()}"
     line = "x" * 1000
     k.produce("t", [line] * 4500)
@@ -233,8 +243,7 @@ def a_full_sink_stops_reading_but_not_membership():
 
 @test
 def a_flood_of_names_ends_in_messages():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     wide = [log(str(i), fields={f"f{i}_{j}": j for j in range(1000)}) for i in range(70)]
     k.produce("t", wide + [log("wide", fields={str(j): j for j in range(1100)}), log("after", {"a": "b"})])
     a = agent_of(k)
@@ -249,19 +258,17 @@ def a_flood_of_names_ends_in_messages():
 
 @test
 def brokers_that_are_away_do_not_hold_up_the_end():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     k.produce("t", ["1"])
     a = agent_of(k)
     wait_events(a, 1)
-    k.down()
+    k.mock.down()
     is_(a.stop(deadline=20), 0, "exit code")
 
 
 @test
 def a_long_record_is_cut():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     k.produce("t", ["é" * 600000, "after"])
     a = agent_of(k, top={"memory_limit": "8MiB"})
     got = wait_events(a, 2)
@@ -272,8 +279,7 @@ def a_long_record_is_cut():
 
 @test
 def encodings():
-    k = MockCluster()
-    k.topic("t")
+    k = MockCluster(t=1)
     k.produce("t", [log("a"), "b"])
     for encoding, want, errors in (("raw", [log("a"), "b"], 0), ("json", ["a", "b"], 1)):
         a = agent_of(k, encoding=encoding, group=encoding)
@@ -281,6 +287,60 @@ def encodings():
         is_(messages(a), want, encoding)
         is_(a.metrics().get("tailrace_component_errors_total", kind="json"), errors, "errors counted")
         a.stop()
+
+
+def random_events(n, seed=1):
+    """{i: event}: every type of value, at its ends; the number of an event is its label i."""
+    r = random.Random(seed)
+    pieces = ["a", "\"", "\\", "\n", "\0", "\x7f", "\u2028", "\U0001f600", "\uffff", "NaN", "{", " ", "=", "é"]
+
+    def text():
+        return "".join(r.choice(pieces) for _ in range(r.randrange(10)))
+    names = sorted({text().replace("\0", "") for _ in range(200)} | {"message", "timestamp", "labels", "value"})
+
+    def number():
+        f = struct.unpack("d", r.randbytes(8))[0]
+        return r.choice([f if f - f == 0 else 1e308, 0.1, -0.0, 5e-324, 1e22, 3.0])
+
+    def value():
+        return r.choice([text, number, lambda: r.random() < .5, lambda: r.choice(
+            [0, -1, 2**63 - 1, -2**63, r.randrange(-2**53, 2**53)])])()
+    out = {}
+    for i in range(n):
+        time = f"20{r.randrange(10, 40)}-0{r.randrange(1, 10)}-1{r.randrange(10)}T0{r.randrange(10)}:00:00." \
+               f"{r.randrange(10**9):09}Z"
+        labels = {**{r.choice(names): text() for _ in range(r.randrange(4))}, "i": str(i)}
+        fields = {r.choice(names): value() for _ in range(r.randrange(6))}
+        if r.random() < .3:
+            out[i] = {"timestamp": time, "name": r.choice(names), "type": r.choice(["counter", "gauge", "untyped"]),
+                      "value": r.choice(["NaN", "+Inf", "-Inf", number()]), "labels": labels}
+            out[i].update({"fields": fields} if fields and r.random() < .3 else {})
+        else:
+            out[i] = {"timestamp": time, "message": text(), "labels": labels, "fields": fields}
+    return out
+
+
+def exactly(value):
+    """Two are equal only if all their types are: 1 isn't 1.0, 0.0 isn't -0.0."""
+    return json.dumps(value, sort_keys=True)
+
+
+@test(limit=300)
+def ten_thousand_events_come_back():
+    k = MockCluster(a=1, b=4)
+    want = random_events(10000)
+    k.produce("a", [json.dumps(e, ensure_ascii=i % 2 == 0) for i, e in want.items()])
+    dir = tempdir()
+    source = {"type": "kafka", "brokers": [k.brokers], "librdkafka": QUICK}
+    a = Agent({"sources": {"a": {**source, "topics": ["a"], "group": "a"}, "b": {**source, "topics": ["b"]}},
+               "sinks": {"b2": {"type": "kafka", "brokers": [k.brokers], "topic": "b", "inputs": ["a"]},
+                         "out": {"type": "file", "path": f"{dir}/out.json", "inputs": ["b"], "sync": "20ms"}}},
+              dir=dir)
+    got = {int(e["labels"]["i"]): e for e in wait_events(a, 10000, 120)}
+    is_(len(got), 10000, "all")
+    bad = [i for i in want if exactly(want[i]) != exactly(got.get(i))]
+    is_([(want[i], got.get(i)) for i in bad[:3]], [], f"{len(bad)} of them changed")
+    is_(a.stop(), 0, "exit code")
 
 
 tap.main()
