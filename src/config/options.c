@@ -96,7 +96,7 @@ static bool own(struct tr_opt_set *s, enum tr_opt_type type, union tr_value *v)
 {
 	struct tr_owned *o;
 
-	if (type != TR_OPT_REGEX && type != TR_OPT_TEMPLATE)
+	if (type != TR_OPT_REGEX && type != TR_OPT_TEMPLATE && type != TR_OPT_EXPR)
 		return true;
 	o = tr_mem_alloc(s->pool, sizeof(*o));
 	if (!o) {
@@ -146,6 +146,8 @@ static bool read_scalar(struct tr_opt_set *s, const char *name, const tr_str *ke
 {
 	struct tr_err e = { 0 };
 	struct tr_sb sb = { 0 };
+	struct tr_mark at = n->mark;
+	size_t character = 0;
 	int rc;
 
 	if (n->broken) {
@@ -159,7 +161,7 @@ static bool read_scalar(struct tr_opt_set *s, const char *name, const tr_str *ke
 		wrong_kind(s, name, &one, n);
 		return false;
 	}
-	rc = tr_value_parse(o, n->text, v, &e);
+	rc = tr_value_parse(o, n->text, v, &character, &e);
 	if (rc == 0)
 		return own(s, o->type, v);
 	if (rc == -ENOMEM) {
@@ -173,7 +175,9 @@ static bool read_scalar(struct tr_opt_set *s, const char *name, const tr_str *ke
 		tr_sb_lit(&sb, " is ");
 		tr_show(&sb, n->text);
 	}
-	tr_opts_error(s, &n->mark, "%s: %s", tr_sb_cstr(&sb), e.msg);
+	if (character && n->text_at)
+		at.col += n->text_at + (uint32_t)character - 2;
+	tr_opts_error(s, &at, "%s: %s", tr_sb_cstr(&sb), e.msg);
 	tr_sb_free(&sb);
 	return false;
 }
@@ -195,6 +199,9 @@ static void put_field(void *at, enum tr_opt_type type, const union tr_value *v)
 		break;
 	case TR_OPT_TEMPLATE:
 		memcpy(at, &v->tpl, sizeof(v->tpl));
+		break;
+	case TR_OPT_EXPR:
+		memcpy(at, &v->expr, sizeof(v->expr));
 		break;
 	default:
 		memcpy(at, &v->i, sizeof(v->i));

@@ -39,7 +39,7 @@ struct tr_opt_set {
 	struct tr_opt_group *groups;
 	size_t nsecrets;
 	struct tr_opt_secret *secrets;
-	struct tr_owned *owned; /* regexes and templates, to be freed */
+	struct tr_owned *owned; /* regexes, templates, expressions: to be freed */
 	bool failed;            /* something was reported */
 };
 
@@ -49,7 +49,7 @@ void tr_opts_add(struct tr_opt_set *s, const struct tr_opt *table, const char *p
 void tr_opts_read(struct tr_opt_set *s, const struct tr_node *map, bool any_key);
 /* Gives what isn't there its default, and complains of what must be. After _read. */
 void tr_opts_defaults(struct tr_opt_set *s);
-void tr_opts_free(struct tr_opt_set *s); /* regexes and templates; the rest is the pool's */
+void tr_opts_free(struct tr_opt_set *s); /* what is owned; the rest is the pool's */
 
 /* The option of that whole name, or NULL. */
 struct tr_opt_ref *tr_opts_find(const struct tr_opt_set *s, const char *name);

@@ -94,6 +94,9 @@ static void get_field(const void *at, enum tr_opt_type type, union tr_value *v)
 	case TR_OPT_TEMPLATE:
 		memcpy(&v->tpl, at, sizeof(v->tpl));
 		break;
+	case TR_OPT_EXPR:
+		memcpy(&v->expr, at, sizeof(v->expr));
+		break;
 	default:
 		memcpy(&v->i, at, sizeof(v->i));
 	}

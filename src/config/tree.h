@@ -24,6 +24,9 @@ struct tr_node {
 	bool broken;    /* reported: no value, to be passed over */
 	tr_str text;    /* a scalar after substitution, with a NUL after it */
 	tr_str written; /* … and before it */
+	/* Where a scalar's text stands in the file character by character: at which column from the mark's
+	 * on, from 1. 0: it doesn't. */
+	uint32_t text_at;
 	size_t n;       /* items or pairs */
 	struct tr_node **items;
 	struct tr_pair *pairs;

@@ -139,6 +139,8 @@ static const char *type_words(const struct tr_opt *o)
 		return "a regular expression";
 	case TR_OPT_TEMPLATE:
 		return "a text, {{ name }} in it is replaced";
+	case TR_OPT_EXPR:
+		return "an expression such as level == \"error\" or status >= 500";
 	default:
 		return "a text";
 	}
@@ -274,23 +276,30 @@ static int parse_name(const struct tr_opt *o, tr_str s, struct tr_err *e)
 	return is_within(o, (int64_t)s.n) ? 0 : unexpected(o, e, "");
 }
 
-static int parse_pattern(const struct tr_opt *o, tr_str s, union tr_value *v, struct tr_err *e)
+static int parse_pattern(const struct tr_opt *o, tr_str s, union tr_value *v, size_t *character,
+			 struct tr_err *e)
 {
 	struct tr_err why = { 0 };
 	size_t column = 0, chars = 1;
-	int rc = o->type == TR_OPT_REGEX ? tr_regex_compile(s, &v->re, &column, &why)
-					 : tr_template_parse(s, &v->tpl, &column, &why);
+	int rc = o->type == TR_OPT_REGEX      ? tr_regex_compile(s, &v->re, &column, &why)
+		 : o->type == TR_OPT_TEMPLATE ? tr_template_parse(s, &v->tpl, &column, &why)
+					      : tr_expr_parse(s, &v->expr, &column, &why);
 
 	if (rc == 0 || rc == -ENOMEM)
 		return rc == 0 ? 0 : tr_err_set(e, rc, "out of memory");
 	for (size_t i = 0; i < column && i < s.n; i++)
 		chars += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+	if (o->type == TR_OPT_EXPR) {
+		*character = chars;
+		return tr_err_set(e, -EINVAL, "at its character %zu: %s", chars, why.msg);
+	}
 	return tr_err_set(e, -EINVAL, "at its character %zu: %s; expected %s", chars, why.msg,
 			  o->type == TR_OPT_REGEX ? "a regular expression (PCRE2)"
 						  : "a template such as \"{{ name | default }}\"");
 }
 
-int tr_value_parse(const struct tr_opt *o, tr_str s, union tr_value *v, struct tr_err *e)
+int tr_value_parse(const struct tr_opt *o, tr_str s, union tr_value *v, size_t *character,
+		   struct tr_err *e)
 {
 	const struct tr_word *w = word_find(o, s);
 
@@ -325,7 +334,8 @@ int tr_value_parse(const struct tr_opt *o, tr_str s, union tr_value *v, struct t
 		return w || is_within(o, (int64_t)s.n) ? 0 : unexpected(o, e, "");
 	case TR_OPT_REGEX:
 	case TR_OPT_TEMPLATE:
-		return parse_pattern(o, s, v, e);
+	case TR_OPT_EXPR:
+		return parse_pattern(o, s, v, character, e);
 	case TR_OPT_TABLE:
 		break;
 	}
@@ -338,6 +348,8 @@ void tr_value_free(enum tr_opt_type type, union tr_value *v)
 		tr_regex_free(&v->re);
 	else if (type == TR_OPT_TEMPLATE)
 		tr_template_free(&v->tpl);
+	else if (type == TR_OPT_EXPR)
+		tr_expr_free(&v->expr);
 }
 
 static const char *word_of(const struct tr_opt *o, int64_t value)
@@ -369,6 +381,8 @@ void tr_value_print(const struct tr_opt *o, const union tr_value *v, struct tr_s
 		tr_sb_str(out, v->re ? tr_regex_source(v->re) : TR_STR(""));
 	else if (o->type == TR_OPT_TEMPLATE)
 		tr_sb_str(out, v->tpl ? tr_template_source(v->tpl) : TR_STR(""));
+	else if (o->type == TR_OPT_EXPR)
+		tr_sb_str(out, v->expr ? tr_expr_source(v->expr) : TR_STR(""));
 	else
 		tr_sb_str(out, v->s);
 }

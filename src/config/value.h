@@ -7,9 +7,11 @@
 #include "plugin/plugin.h"
 
 /* Parses the whole of s as o's type, with its words and bounds. With TR_OPT_TEXT, _NAME and _PATH v
- * borrows s; the caller frees what TR_OPT_REGEX and _TEMPLATE make. 0, -ENOMEM or -EINVAL with a
- * message that says what was expected and doesn't quote s. */
-int tr_value_parse(const struct tr_opt *o, tr_str s, union tr_value *v, struct tr_err *e);
+ * borrows s; the caller frees what TR_OPT_REGEX, _TEMPLATE and _EXPR make. 0, -ENOMEM or -EINVAL with
+ * a message that says what was expected and doesn't quote s; *character (from 1) is then where in s it
+ * is wrong, untouched when that is no use. */
+int tr_value_parse(const struct tr_opt *o, tr_str s, union tr_value *v, size_t *character,
+		   struct tr_err *e);
 /* Gives back what tr_value_parse made. */
 void tr_value_free(enum tr_opt_type type, union tr_value *v);
 /* The value as a user would write it, without quotes. */

@@ -307,6 +307,7 @@ static struct tr_node *alias(struct yaml *y)
 		return no_memory(y);
 	*n = *a->node;
 	n->mark = at;
+	n->text_at = 0;
 	return n;
 }
 
@@ -367,6 +368,28 @@ struct tr_node *tr_node_scalar(struct tr_mem *pool, tr_str written, struct tr_ma
 	return scalar_new(pool, written, at, diag, true);
 }
 
+static size_t characters(tr_str s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+	return n;
+}
+
+/* Without escapes, folded lines and substitution, the file has as many characters as the text, and
+ * quotes around them. */
+static uint32_t text_at(const struct yaml *y, const struct tr_node *n)
+{
+	const yaml_mark_t *from = &y->event.start_mark, *to = &y->event.end_mark;
+	uint32_t quotes = n->plain ? 0 : 1;
+
+	if (from->line != to->line || !tr_str_eq(n->text, n->written) ||
+	    to->column - from->column != characters(n->text) + 2 * quotes)
+		return 0;
+	return 1 + quotes;
+}
+
 static struct tr_node *scalar(struct yaml *y, bool is_value)
 {
 	tr_str s = { (const char *)y->event.data.scalar.value, y->event.data.scalar.length };
@@ -379,6 +402,7 @@ static struct tr_node *scalar(struct yaml *y, bool is_value)
 	if (!n)
 		return no_memory(y);
 	n->plain = y->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	n->text_at = text_at(y, n);
 	a = anchor_add(y, y->event.data.scalar.anchor, n);
 	anchor_close(y, a);
 	return n;

@@ -173,6 +173,35 @@ struct tr_col *tr_batch_own_message(struct tr_batch *b);
 /* n bytes that live as long as the batch and its clones. */
 char *tr_batch_alloc(struct tr_batch *b, size_t n);
 
+/* Some of a view's events: bit k % 64 of word k / 64 is its k-th. */
+struct tr_mask {
+	uint64_t words[TR_BATCH_ROWS / 64];
+};
+
+static inline bool tr_mask_has(const struct tr_mask *m, uint32_t k)
+{
+	return m->words[k / 64] >> (k % 64) & 1;
+}
+
+/* The first n, which are all events of a view with so many. */
+static inline struct tr_mask tr_mask_first(uint32_t n)
+{
+	struct tr_mask m = { 0 };
+	for (uint32_t i = 0; i < n / 64; i++)
+		m.words[i] = UINT64_MAX;
+	if (n % 64)
+		m.words[n / 64] = (UINT64_C(1) << (n % 64)) - 1;
+	return m;
+}
+
+static inline uint32_t tr_mask_count(const struct tr_mask *m)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < TR_BATCH_ROWS / 64; i++)
+		n += (uint32_t)__builtin_popcountll(m->words[i]);
+	return n;
+}
+
 struct tr_host;
 /* Takes rows out of the view and accounts for them as discarded: keep[k] says of the view's k-th event
  * whether it stays. reason: one of OPTIONS.md's closed list ("filtered", "mismatch", "template", …). */

@@ -56,7 +56,8 @@ void tr_doc_type(const struct tr_opt *o, struct tr_sb *out)
 {
 	static const char *const shapes[] = { "", "list of ", "map name → " };
 	static const char *const types[] = { "bool", "int",  "size", "duration", "",
-					     "text", "name", "path", "regex",    "template" };
+					     "text", "name", "path", "regex",    "template",
+					     "expression" };
 
 	tr_sb_str(out, tr_str_c(shapes[o->shape]));
 	for (const struct tr_word *w = o->words; w && w->word; w++)

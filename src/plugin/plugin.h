@@ -19,10 +19,11 @@
 #include "base/str.h"
 #include "plugin/batch.h"
 #include "plugin/encode.h"
+#include "plugin/expr.h"
 #include "plugin/regex.h"
 #include "plugin/template.h"
 
-#define TR_PLUGIN_ABI 2u
+#define TR_PLUGIN_ABI 3u
 
 /* ---- options ---- */
 
@@ -37,6 +38,7 @@ enum tr_opt_type {   /* ctype of a single value */
 	TR_OPT_PATH,     /* tr_str: absolute */
 	TR_OPT_REGEX,    /* struct tr_regex *, NULL when absent */
 	TR_OPT_TEMPLATE, /* struct tr_template *, NULL when absent */
+	TR_OPT_EXPR,     /* struct tr_expr *, NULL when absent */
 	TR_OPT_TABLE     /* the options of another table, at this offset; name is "" or a prefix "tls." */
 };
 
@@ -57,6 +59,7 @@ union tr_value {
 	tr_str s;
 	struct tr_regex *re;
 	struct tr_template *tpl;
+	struct tr_expr *expr;
 };
 
 struct tr_list {

@@ -133,9 +133,10 @@ static void a_message_doesn_t_quote_the_value(void **state)
 	const struct tr_opt o = { .name = "n", .type = TR_OPT_INT, .min = 1, .max = 9 };
 	struct tr_err e = { 0 };
 	union tr_value v;
+	size_t character = 0;
 
 	(void)state;
-	assert_int_equal(tr_value_parse(&o, TR_STR("geheim"), &v, &e), -EINVAL);
+	assert_int_equal(tr_value_parse(&o, TR_STR("geheim"), &v, &character, &e), -EINVAL);
 	assert_null(strstr(e.msg, "geheim"));
 	assert_string_equal(e.msg, "expected an integer from 1 to 9");
 }
