@@ -39,7 +39,9 @@ struct tr_component {
 		struct tr_sink_cfg sink;
 	};
 	size_t ninputs;
-	size_t *inputs; /* indexes into tr_config.components, each once, ascending */
+	size_t *inputs; /* indexes into tr_config.components, ascending */
+	uint32_t *outputs; /* beside inputs: which of its named outputs, 0 where it has none. The two together
+			    * are each there once. NULL: all 0 */
 	bool reachable; /* false: no sink can be reached from it; it isn't started */
 };
 

@@ -7,6 +7,11 @@
 #include "config/config.h"
 #include "config/options.h"
 
+struct tr_part_input {
+	size_t part;     /* an index */
+	uint32_t output; /* of its named ones, or 0 */
+};
+
 struct tr_part {
 	struct tr_component c;
 	tr_str name;
@@ -18,7 +23,9 @@ struct tr_part {
 	const struct tr_opt_ref *inputs_at; /* NULL: none to look at */
 	bool usable; /* has a name and a kind, so that others may refer to it */
 	size_t ninputs;
-	size_t *from; /* indexes of parts, each once */
+	struct tr_part_input *from; /* each once */
+	uint32_t noutputs;          /* named ones */
+	tr_str *outputs;
 	size_t index; /* in tr_config.components */
 };
 

@@ -39,15 +39,15 @@ static bool glob_match(tr_str pattern, tr_str s)
 	return i == pattern.n;
 }
 
-static void add_input(struct topology *y, struct tr_part *p, size_t from)
+static void add_input(struct topology *y, struct tr_part *p, size_t from, uint32_t output)
 {
 	for (size_t i = 0; i < p->ninputs; i++) {
-		if (p->from[i] == from)
+		if (p->from[i].part == from && p->from[i].output == output)
 			return;
 	}
 	p->from = tr_mem_grow(&y->t->pool, p->from, p->ninputs, sizeof(*p->from));
 	if (p->from)
-		p->from[p->ninputs++] = from;
+		p->from[p->ninputs++] = (struct tr_part_input){ from, output };
 	else
 		p->ninputs = 0;
 }
@@ -55,6 +55,41 @@ static void add_input(struct topology *y, struct tr_part *p, size_t from)
 static bool can_feed(const struct tr_part *from, const struct tr_part *to)
 {
 	return from->usable && from->c.kind != TR_SINK && from != to;
+}
+
+/* "route.errors". The pool's; {NULL, 0} when out of memory. */
+static tr_str output_name(struct topology *y, const struct tr_part *q, uint32_t output)
+{
+	struct tr_sb sb = { 0 };
+	tr_str name;
+
+	tr_sb_fmt(&sb, "%.*s.%.*s", TR_F(q->name), TR_F(q->outputs[output]));
+	name = tr_mem_str(&y->t->pool, tr_sb_view(&sb));
+	tr_sb_free(&sb);
+	return name;
+}
+
+static void find_outputs(struct topology *y, struct tr_part *p)
+{
+	const struct tr_transform_ops *ops = p->c.plugin ? &p->c.plugin->transform : NULL;
+	tr_str name;
+
+	if (p->c.kind != TR_TRANSFORM || !ops || !ops->output || !p->c.cfg)
+		return;
+	while (ops->output(p->c.cfg, p->noutputs, &name)) {
+		p->outputs = tr_mem_grow(&y->t->pool, p->outputs, p->noutputs, sizeof(*p->outputs));
+		if (!p->outputs) {
+			p->noutputs = 0;
+			return;
+		}
+		p->outputs[p->noutputs++] = name;
+	}
+}
+
+/* What its outputs are isn't known, or not all of it: something else is wrong with it. */
+static bool is_doubtful(const struct tr_part *q)
+{
+	return q->c.kind == TR_TRANSFORM && (!q->c.plugin || q->opts.failed);
 }
 
 static void unknown_input(struct topology *y, struct tr_part *p, tr_str name,
@@ -65,8 +100,14 @@ static void unknown_input(struct topology *y, struct tr_part *p, tr_str name,
 	bool is_glob = memchr(name.p, '*', name.n);
 
 	for (size_t i = 0; !is_glob && i < y->t->nparts; i++) {
-		if (can_feed(y->t->parts[i], p))
-			tr_suggest_word(&near, y->t->parts[i]->name);
+		const struct tr_part *q = y->t->parts[i];
+
+		if (!can_feed(q, p))
+			continue;
+		for (uint32_t k = 0; k < q->noutputs; k++)
+			tr_suggest_word(&near, output_name(y, q, k));
+		if (!q->noutputs)
+			tr_suggest_word(&near, q->name);
 	}
 	tr_show(&shown, name);
 	if (near.best.p)
@@ -84,30 +125,96 @@ static void unknown_input(struct topology *y, struct tr_part *p, tr_str name,
 	tr_sb_free(&shown);
 }
 
+/* The outputs of q, for a message. */
+static void put_outputs(struct topology *y, const struct tr_part *q, struct tr_sb *out)
+{
+	for (uint32_t k = 0; k < q->noutputs && k < 20; k++)
+		tr_sb_fmt(out, "%s%.*s",
+			  k == 0                 ? ""
+			  : k + 1 == q->noutputs ? " or "
+						 : ", ",
+			  TR_F(output_name(y, q, k)));
+	if (q->noutputs > 20)
+		tr_sb_lit(out, " …");
+}
+
+/* name is that of q, or with `output` (what follows the dot) of one of its outputs. */
+static void resolve_part(struct topology *y, struct tr_part *p, size_t i, tr_str name,
+			 const tr_str *output, const struct tr_mark *at)
+{
+	const struct tr_part *q = y->t->parts[i];
+	struct tr_sb outputs = { 0 };
+
+	if (q == p) {
+		tr_opts_error(&p->opts, at,
+			      "the input \"%.*s\" is the component itself: expected another one",
+			      TR_F(name));
+	} else if (q->c.kind == TR_SINK) {
+		tr_opts_error(&p->opts, at,
+			      "the input \"%.*s\" is a sink: expected a source or transform",
+			      TR_F(name));
+	} else if (!output && !q->noutputs) {
+		add_input(y, p, i, 0);
+	} else if (!output) {
+		put_outputs(y, q, &outputs);
+		tr_opts_error(&p->opts, at, "the input \"%.*s\" has named outputs: expected %s",
+			      TR_F(name), tr_sb_cstr(&outputs));
+	} else {
+		for (uint32_t k = 0; k < q->noutputs; k++) {
+			if (!tr_str_eq(q->outputs[k], *output))
+				continue;
+			add_input(y, p, i, k);
+			return;
+		}
+		if (is_doubtful(q))
+			return;
+		if (q->noutputs)
+			unknown_input(y, p, name, at);
+		else
+			tr_opts_error(&p->opts, at,
+				      "the input \"%.*s\": \"%.*s\" has no named outputs, "
+				      "expected the name alone",
+				      TR_F(name), TR_F(q->name));
+	}
+	tr_sb_free(&outputs);
+}
+
 static void resolve_name(struct topology *y, struct tr_part *p, tr_str name,
 			 const struct tr_mark *at)
 {
+	/* A component's name has no dot. */
+	const char *dot = memchr(name.p, '.', name.n);
+	tr_str first = { name.p, dot ? (size_t)(dot - name.p) : name.n };
+	tr_str output = { dot ? dot + 1 : NULL, dot ? name.n - first.n - 1 : 0 };
+
 	for (size_t i = 0; i < y->t->nparts; i++) {
 		const struct tr_part *q = y->t->parts[i];
 
-		if (!q->usable || !tr_str_eq(q->name, name))
-			continue;
-		if (q == p)
-			tr_opts_error(
-				&p->opts, at,
-				"the input \"%.*s\" is the component itself: expected another "
-				"one",
-				TR_F(name));
-		else if (q->c.kind == TR_SINK)
-			tr_opts_error(
-				&p->opts, at,
-				"the input \"%.*s\" is a sink: expected a source or transform",
-				TR_F(name));
-		else
-			add_input(y, p, i);
-		return;
+		if (q->usable && tr_str_eq(q->name, first)) {
+			resolve_part(y, p, i, name, dot ? &output : NULL, at);
+			return;
+		}
 	}
 	unknown_input(y, p, name, at);
+}
+
+/* Adds what of q the pattern takes in. True when it does, or might if q were right. */
+static bool resolve_glob(struct topology *y, struct tr_part *p, size_t i, tr_str pattern)
+{
+	const struct tr_part *q = y->t->parts[i];
+	bool any = is_doubtful(q) && tr_str_starts(pattern, q->name);
+
+	if (!q->noutputs && glob_match(pattern, q->name)) {
+		add_input(y, p, i, 0);
+		any = true;
+	}
+	for (uint32_t k = 0; k < q->noutputs; k++) {
+		if (glob_match(pattern, output_name(y, q, k))) {
+			add_input(y, p, i, k);
+			any = true;
+		}
+	}
+	return any;
 }
 
 static void resolve(struct topology *y, struct tr_part *p)
@@ -122,12 +229,8 @@ static void resolve(struct topology *y, struct tr_part *p)
 			continue;
 		}
 		for (size_t i = 0; i < y->t->nparts; i++) {
-			const struct tr_part *q = y->t->parts[i];
-
-			if (can_feed(q, p) && glob_match(name, q->name)) {
-				add_input(y, p, i);
-				any = true;
-			}
+			if (can_feed(y->t->parts[i], p))
+				any |= resolve_glob(y, p, i, name);
 		}
 		if (!any)
 			unknown_input(y, p, name, &at);
@@ -147,12 +250,17 @@ struct walk {
 	size_t ndone;
 };
 
-/* The first written input of p that is (or, as a glob, takes in) q. */
-static struct tr_mark input_place(const struct tr_part *p, const struct tr_part *q)
+/* The first written input of p that is (or, as a glob, takes in) q or an output of it. */
+static struct tr_mark input_place(struct topology *y, const struct tr_part *p,
+				  const struct tr_part *q)
 {
 	for (size_t k = 0; k < p->inputs.n; k++) {
-		if (glob_match(p->inputs.v[k].s, q->name))
+		if (!q->noutputs && glob_match(p->inputs.v[k].s, q->name))
 			return tr_part_input_mark(p, k);
+		for (uint32_t i = 0; i < q->noutputs; i++) {
+			if (glob_match(p->inputs.v[k].s, output_name(y, q, i)))
+				return tr_part_input_mark(p, k);
+		}
 	}
 	return p->mark;
 }
@@ -184,7 +292,7 @@ static void report_cycle(struct walk *w, size_t start)
 
 		tr_sb_fmt(&names, "%s%.*s", i ? " -> " : "", TR_F(p->name));
 	}
-	mark = input_place(first, parts[w->path[start + (at + 1) % n]]);
+	mark = input_place(w->y, first, parts[w->path[start + (at + 1) % n]]);
 	tr_diag_error(w->y->diag, &mark, "a cycle: %s; expected inputs without one",
 		      tr_sb_cstr(&names));
 	tr_sb_free(&names);
@@ -206,7 +314,7 @@ static void visit(struct walk *w, size_t root, size_t *next)
 			w->depth--;
 			continue;
 		}
-		size_t from = parts[i]->from[next[i]++];
+		size_t from = parts[i]->from[next[i]++].part;
 
 		if (w->colour[from] == WHITE) {
 			w->colour[from] = GREY;
@@ -265,9 +373,26 @@ static void arrange(const struct topology *y, const size_t *order, size_t *arran
 
 static int by_index(const void *a, const void *b)
 {
-	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+	const struct tr_part_input *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	if (x->part != y->part)
+		return x->part < y->part ? -1 : 1;
+	return x->output < y->output ? -1 : x->output > y->output;
+}
+
+static void fill_inputs(struct topology *y, struct tr_part *p)
+{
+	for (size_t k = 0; k < p->ninputs; k++)
+		p->from[k].part = y->t->parts[p->from[k].part]->index;
+	if (p->ninputs)
+		qsort(p->from, p->ninputs, sizeof(*p->from), by_index);
+	p->c.inputs = tr_mem_alloc(&y->t->pool, p->ninputs * sizeof(*p->c.inputs));
+	p->c.outputs = tr_mem_alloc(&y->t->pool, p->ninputs * sizeof(*p->c.outputs));
+	for (size_t k = 0; p->c.inputs && p->c.outputs && k < p->ninputs; k++) {
+		p->c.inputs[k] = p->from[k].part;
+		p->c.outputs[k] = p->from[k].output;
+	}
+	p->c.ninputs = p->ninputs;
 }
 
 static bool fill_components(struct topology *y, const size_t *arranged)
@@ -280,16 +405,8 @@ static bool fill_components(struct topology *y, const size_t *arranged)
 		return false;
 	for (size_t i = 0; i < n; i++)
 		y->t->parts[arranged[i]]->index = i;
-	for (size_t i = 0; i < n; i++) {
-		struct tr_part *p = y->t->parts[arranged[i]];
-
-		p->c.ninputs = p->ninputs;
-		p->c.inputs = p->from;
-		for (size_t k = 0; k < p->ninputs; k++)
-			p->from[k] = y->t->parts[p->from[k]]->index;
-		if (p->ninputs)
-			qsort(p->from, p->ninputs, sizeof(*p->from), by_index);
-	}
+	for (size_t i = 0; i < n; i++)
+		fill_inputs(y, y->t->parts[arranged[i]]);
 	for (size_t i = 0; i < n; i++)
 		parts[i] = y->t->parts[arranged[i]];
 	/* Sinks last and inputs before what they feed: backwards, what is reachable is known in
@@ -298,7 +415,7 @@ static bool fill_components(struct topology *y, const size_t *arranged)
 		if (parts[i]->c.kind == TR_SINK)
 			parts[i]->c.reachable = true;
 		for (size_t k = 0; parts[i]->c.reachable && k < parts[i]->ninputs; k++)
-			parts[parts[i]->from[k]]->c.reachable = true;
+			parts[parts[i]->from[k].part]->c.reachable = true;
 	}
 	for (size_t i = 0; i < n; i++)
 		v[i] = parts[i]->c;
@@ -322,6 +439,41 @@ static void warn_unreachable(const struct topology *y)
 	}
 }
 
+static bool is_taken(const struct topology *y, size_t part, uint32_t output)
+{
+	for (size_t i = part + 1; i < y->t->nparts; i++) {
+		const struct tr_part *p = y->t->parts[i];
+
+		for (size_t k = 0; p->c.reachable && k < p->ninputs; k++) {
+			if (p->from[k].part == part && p->from[k].output == output)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A name with an underscore before it says that nobody has to take the output: _unmatched. */
+static void warn_outputs(const struct topology *y, size_t part)
+{
+	const struct tr_part *p = y->t->parts[part];
+
+	for (uint32_t k = 0; p->c.reachable && k < p->noutputs; k++) {
+		struct tr_sb place = { 0 };
+		struct tr_mark at;
+
+		if (tr_str_starts(p->outputs[k], TR_STR("_")) || is_taken(y, part, k))
+			continue;
+		tr_sb_fmt(&place, "outputs.%.*s", TR_F(p->outputs[k]));
+		at = tr_opts_mark(&p->opts, tr_sb_cstr(&place));
+		tr_diag_warn(
+			y->diag, &at,
+			"nobody takes the output \"%.*s.%.*s\": an event that goes nowhere else is "
+			"discarded",
+			TR_F(p->name), TR_F(p->outputs[k]));
+		tr_sb_free(&place);
+	}
+}
+
 /* Marks what feeds part `to`, itself too. */
 static void mark_upstream(const struct topology *y, size_t to, bool *above)
 {
@@ -329,7 +481,7 @@ static void mark_upstream(const struct topology *y, size_t to, bool *above)
 	above[to] = true;
 	for (size_t i = to + 1; i-- > 0;) {
 		for (size_t k = 0; above[i] && k < y->t->parts[i]->ninputs; k++)
-			above[y->t->parts[i]->from[k]] = true;
+			above[y->t->parts[i]->from[k].part] = true;
 	}
 }
 
@@ -343,7 +495,7 @@ static const struct tr_part *sibling_of(const struct topology *y, size_t source,
 		const struct tr_part *p = y->t->parts[i];
 
 		for (size_t k = 0; k < p->ninputs; k++)
-			below[i] |= below[p->from[k]];
+			below[i] |= below[p->from[k].part];
 		if (below[i] && p->c.kind == TR_SINK && i != self)
 			return p;
 	}
@@ -409,6 +561,7 @@ static bool warn(const struct topology *y)
 		return false;
 	warn_unreachable(y);
 	for (size_t i = 0; i < n; i++) {
+		warn_outputs(y, i);
 		if (y->t->parts[i]->c.kind != TR_SINK)
 			continue;
 		mark_upstream(y, i, above);
@@ -428,6 +581,8 @@ void tr_topology(struct tr_config *c, struct tr_config_tree *t, struct tr_diag *
 		t->pool.failed = true;
 		return;
 	}
+	for (size_t i = 0; i < t->nparts; i++)
+		find_outputs(&y, t->parts[i]);
 	for (size_t i = 0; i < t->nparts; i++) {
 		if (t->parts[i]->inputs_at)
 			resolve(&y, t->parts[i]);

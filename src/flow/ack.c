@@ -168,6 +168,12 @@ void tr_ack_batch(const struct tr_batch *b)
 	tr_ack_span(b, 0, b->nsel);
 }
 
+void tr_ack_another(const struct tr_batch *b)
+{
+	if (b->required)
+		by_segment(b, 0, b->nsel, 1, false);
+}
+
 void tr_ack_fan_out(const struct tr_batch *b, uint32_t consumers)
 {
 	if (b->required && consumers != 1)

@@ -26,6 +26,8 @@ void tr_ack_close(struct tr_ack *a); /* its rows are all published */
 
 /* The same for all rows of a view, by segment; nothing when the view isn't required. */
 void tr_ack_batch(const struct tr_batch *b);
+/* Each of the view's rows has one more outcome to wait for; nothing when the view isn't required. */
+void tr_ack_another(const struct tr_batch *b);
 /* n events of the view, from first on. */
 void tr_ack_span(const struct tr_batch *b, uint32_t first, uint32_t n);
 /* n events won't have an outcome any more in this process: their lines never advance again, so that the

@@ -134,7 +134,8 @@ char *tr_batch_alloc(struct tr_batch *b, size_t n)
 	return p;
 }
 
-struct tr_batch *tr_batch_clone(const struct tr_batch *b)
+/* A view of the same with room for nsel selected rows; 0: without a selection. */
+static struct tr_batch *view_new(const struct tr_batch *b, uint32_t nsel)
 {
 	struct tr_batch *v = malloc(sizeof *v);
 	if (!v)
@@ -143,16 +144,14 @@ struct tr_batch *tr_batch_clone(const struct tr_batch *b)
 	v->sel = NULL;
 	v->cols_cap = b->ncols;
 	v->cols = malloc((b->ncols ? b->ncols : 1) * sizeof *v->cols);
-	if (b->sel)
-		v->sel = malloc((b->nsel ? b->nsel : 1) * sizeof *v->sel);
-	if (!v->cols || (b->sel && !v->sel)) {
+	if (nsel)
+		v->sel = malloc(nsel * sizeof *v->sel);
+	if (!v->cols || (nsel && !v->sel)) {
 		free(v->cols);
 		free(v->sel);
 		free(v);
 		return NULL;
 	}
-	if (b->sel)
-		memcpy(v->sel, b->sel, b->nsel * sizeof *v->sel);
 	for (uint16_t i = 0; i < b->ncols; i++) {
 		v->cols[i] = b->cols[i];
 		col_ref(v->cols[i]);
@@ -162,6 +161,28 @@ struct tr_batch *tr_batch_clone(const struct tr_batch *b)
 	atomic_fetch_add_explicit(&v->times->refs, 1, memory_order_relaxed);
 	if (v->arena)
 		atomic_fetch_add_explicit(&v->arena->refs, 1, memory_order_relaxed);
+	return v;
+}
+
+struct tr_batch *tr_batch_clone(const struct tr_batch *b)
+{
+	struct tr_batch *v = view_new(b, b->sel && b->nsel ? b->nsel : b->sel != NULL);
+	if (v && b->sel)
+		memcpy(v->sel, b->sel, b->nsel * sizeof *v->sel);
+	return v;
+}
+
+struct tr_batch *tr_batch_pick(const struct tr_batch *b, const struct tr_mask *m)
+{
+	uint32_t n = tr_mask_count(m);
+	bool all = n == b->nsel && !b->sel;
+	struct tr_batch *v = view_new(b, all ? 0 : n);
+	if (!v || all)
+		return v;
+	v->nsel = 0;
+	for (uint32_t w = 0; w < TR_BATCH_ROWS / 64; w++)
+		for (uint64_t left = m->words[w]; left; left &= left - 1)
+			v->sel[v->nsel++] = tr_row(b, w * 64 + (uint32_t)__builtin_ctzll(left));
 	return v;
 }
 

@@ -43,6 +43,11 @@ void tr_col_put(struct tr_col **c);
 
 /* A view for another consumer: shares everything. NULL when out of memory. */
 struct tr_batch *tr_batch_clone(const struct tr_batch *b);
+/* The same with those of the view's events that the mask has: at least one, all of them the view's. */
+struct tr_batch *tr_batch_pick(const struct tr_batch *b, const struct tr_mask *m);
+/* Puts in its place a copy of the view's events alone where these are under a quarter of what the view
+ * pins (flow/compact.c). Without memory for that the view stays. */
+void tr_batch_compact(struct tr_batch **b);
 /* Releases the view; accounts for nothing. */
 void tr_batch_free(struct tr_batch **b);
 /* At close: the same, and its events are left for the next start (tr_ack_abandon). b may be NULL. */

@@ -9,7 +9,9 @@
 
 int tr_queue_init(struct tr_queue *q, size_t max_bytes, enum tr_queue_full when_full)
 {
-	*q = (struct tr_queue){ .max_bytes = max_bytes, .low_bytes = max_bytes / 2, .when_full = when_full };
+	*q = (struct tr_queue){ .max_bytes = max_bytes,
+				.low_bytes = max_bytes / 2,
+				.when_full = when_full };
 	return -pthread_mutex_init(&q->lock, NULL);
 }
 
@@ -45,7 +47,8 @@ bool tr_queue_has_room(struct tr_queue *q)
 	if (q->when_full != TR_QUEUE_BLOCK || below(q))
 		return true;
 	atomic_store(&q->waiting, true);
-	/* Looked at again after the flag is up: a release in between either saw it or is seen here. */
+	/* Looked at again after the flag is up: a release in between either saw it or is seen here.
+	 */
 	return below(q);
 }
 
@@ -62,7 +65,8 @@ void tr_queue_push(struct tr_queue *q, struct tr_batch **bp)
 	struct tr_batch *old;
 	*bp = NULL;
 	tr_count(&q->counters->received, b->nsel);
-	/* One batch is let in whatever its size, or nothing larger than the queue could ever pass. */
+	/* One batch is let in whatever its size, or nothing larger than the queue could ever pass.
+	 */
 	bool over = atomic_load(&q->bytes) > 0 && atomic_load(&q->bytes) + b->charge > q->max_bytes;
 	if (over && q->when_full == TR_QUEUE_DROP_NEWEST) {
 		drop(q, &b);
@@ -106,7 +110,8 @@ void tr_queue_release(struct tr_queue *q, size_t bytes, uint64_t events)
 {
 	atomic_fetch_sub(&q->events, events);
 	size_t left = atomic_fetch_sub(&q->bytes, bytes) - bytes;
-	if (left > q->low_bytes || !atomic_load(&q->waiting) || !atomic_exchange(&q->waiting, false))
+	if (left > q->low_bytes || !atomic_load(&q->waiting) ||
+	    !atomic_exchange(&q->waiting, false))
 		return;
 	for (size_t i = 0; i < q->nproducers; i++)
 		q->producers[i]->wake(q->producers[i]);
@@ -151,4 +156,61 @@ int tr_port_publish(struct tr_port *p, struct tr_batch **bp)
 	for (size_t i = 0; i < p->n; i++)
 		tr_queue_push(p->queues[i], &views[i]);
 	return 0;
+}
+
+/* ---- named outputs ---- */
+
+static bool consumer_mask(const struct tr_port *p, size_t consumer, const struct tr_mask *to,
+			  struct tr_mask *m)
+{
+	uint64_t any = 0;
+	*m = (struct tr_mask){ 0 };
+	for (uint32_t k = 0; k < p->noutputs; k++) {
+		if (!p->takes[consumer * p->noutputs + k])
+			continue;
+		for (uint32_t w = 0; w < TR_BATCH_ROWS / 64; w++) {
+			m->words[w] |= to[k].words[w];
+			any |= to[k].words[w];
+		}
+	}
+	return any != 0;
+}
+
+int tr_port_split(const struct tr_port *p, const struct tr_batch *b, const struct tr_mask *to,
+		  struct tr_batch **views, uint32_t *taken)
+{
+	struct tr_mask all = { 0 }, m;
+	for (size_t i = 0; i < p->n; i++) {
+		views[i] = NULL;
+		if (!consumer_mask(p, i, to, &m))
+			continue;
+		views[i] = tr_batch_pick(b, &m);
+		if (!views[i]) {
+			while (i-- > 0)
+				tr_batch_free(&views[i]);
+			return -ENOMEM;
+		}
+		views[i]->required = b->required && p->required[i];
+		tr_batch_compact(&views[i]);
+		for (uint32_t w = 0; w < TR_BATCH_ROWS / 64; w++)
+			all.words[w] |= m.words[w];
+	}
+	*taken = tr_mask_count(&all);
+	return 0;
+}
+
+void tr_port_publish_views(struct tr_port *p, struct tr_batch **b, struct tr_batch **views)
+{
+	/* Every row waits for those who get it before it stops waiting for itself. */
+	for (size_t i = 0; i < p->n; i++)
+		if (views[i])
+			tr_ack_another(views[i]);
+	tr_ack_batch(*b);
+	tr_batch_free(b);
+	for (size_t i = 0; i < p->n; i++) {
+		if (!views[i])
+			continue;
+		tr_batch_weigh(views[i]);
+		tr_queue_push(p->queues[i], &views[i]);
+	}
 }

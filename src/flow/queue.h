@@ -48,11 +48,21 @@ struct tr_port {
 	bool *required; /* beside each queue: whether something behind it must have the events */
 	uint32_t nrequired;
 	struct tr_batch **views; /* room for n, while publishing: one thread at a time does */
+	uint32_t noutputs; /* named ones; 0: everything goes to every consumer */
+	bool *takes;       /* takes[i * noutputs + k]: the i-th consumer has output k among its inputs */
 };
 
 bool tr_port_has_room(struct tr_port *p);
 /* Gives every consumer a view of its own; *b is gone. Events that nobody requires are settled. When
  * memory for a view is short, -ENOMEM and *b is still the caller's. */
 int tr_port_publish(struct tr_port *p, struct tr_batch **b);
+
+/* Of named outputs, in two steps, of which the first any number of threads may take at once: views[i]
+ * becomes what the i-th consumer gets, NULL when nothing; to[k] are the events of output k. An event of
+ * several outputs is in a view once. *taken: how many events are in any. b stays as it is. 0 or -ENOMEM. */
+int tr_port_split(const struct tr_port *p, const struct tr_batch *b, const struct tr_mask *to,
+		  struct tr_batch **views, uint32_t *taken);
+/* Publishes the views that split made of *b, which is gone, and all its events with it. */
+void tr_port_publish_views(struct tr_port *p, struct tr_batch **b, struct tr_batch **views);
 
 #endif

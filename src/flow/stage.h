@@ -18,6 +18,7 @@ struct tr_stage_step {
 
 struct tr_stage_slot {
 	struct tr_batch *batch; /* what came out; NULL while it is worked on, or when nothing is left */
+	struct tr_batch **views; /* of it, by consumer, where the chain ends with named outputs; else NULL */
 	size_t charge;          /* of what went in, for the queue */
 	uint64_t events;
 	uint16_t next_step;     /* where to go on after a failure for want of memory */
@@ -34,9 +35,12 @@ struct tr_stage {
 	uint32_t size; /* slots: 2 × workers, or 1 for a chain that isn't stateless */
 	uint64_t head, tail; /* tickets: of the oldest batch in the ring, and of the next one */
 	bool publishing;
+	struct tr_mask *to; /* not guarded: a worker's masks, one an output; NULL without named outputs */
 };
 
 int tr_stage_init(struct tr_stage *s, struct tr_stage_step *steps, size_t nsteps, uint32_t slots);
+/* Makes room for named outputs where the port, complete by now, has some. 0 or -ENOMEM. */
+int tr_stage_outputs(struct tr_stage *s, unsigned workers);
 void tr_stage_free(struct tr_stage *s); /* what is in it stays unaccounted */
 
 enum tr_stage_result {

@@ -279,6 +279,13 @@ struct tr_transform_ops {
 	/* Changes the view. 0, or -ENOMEM: the engine runs it again later on the same view, so a failure
 	 * must leave the view as it was or so that doing it again does no harm. */
 	int (*apply)(void *self, void *scratch, struct tr_batch *b);
+	/* Of a transform with named outputs (`inputs: [route.errors]`), which has these two in place of
+	 * apply. output: the name of the i-th; false: there are no more. Also asked for a cfg in which
+	 * options are wrong. */
+	bool (*output)(const void *cfg, size_t i, tr_str *name);
+	/* Which events go to which output: to[i], zeroed, is the i-th's. An event may go to several; one that
+	 * goes to none that somebody takes is discarded, with the reason filtered. 0, or -ENOMEM: as apply. */
+	int (*route)(void *self, void *scratch, const struct tr_batch *b, struct tr_mask *to);
 };
 
 /* ---- sinks ---- */

@@ -107,7 +107,10 @@ static bool has_functions(const struct tr_plugin *p)
 		return false;
 	if (p->kind == TR_SOURCE)
 		return p->source.run && p->source.stop;
-	return p->kind == TR_TRANSFORM ? p->transform.apply != NULL : p->sink.send != NULL;
+	if (p->kind == TR_TRANSFORM)
+		return p->transform.apply ? !p->transform.route && !p->transform.output
+					  : p->transform.route && p->transform.output;
+	return p->sink.send != NULL;
 }
 
 static const struct tr_plugin *load(enum tr_kind kind, const char *type, const char *file,

@@ -8,134 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* ---- wiring ---- */
-
 static struct tr_host *host_of(struct tr_graph *g, size_t i)
 {
 	return &g->hosts[i];
-}
-
-static bool takes_from(const struct tr_component *c, size_t from)
-{
-	for (size_t i = 0; i < c->ninputs; i++)
-		if (c->inputs[i] == from)
-			return true;
-	return false;
-}
-
-static size_t consumers_of(const struct tr_graph *g, size_t from, size_t *last)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		if (g->hosts[i].comp->reachable && takes_from(g->hosts[i].comp, from)) {
-			*last = i;
-			n++;
-		}
-	}
-	return n;
-}
-
-static bool leads_to_required(const struct tr_graph *g, size_t from)
-{
-	const struct tr_component *c = g->hosts[from].comp;
-	if (c->kind == TR_SINK)
-		return c->sink.required;
-	for (size_t i = 0; i < g->nhosts; i++)
-		if (g->hosts[i].comp->reachable && takes_from(g->hosts[i].comp, from) &&
-		    leads_to_required(g, i))
-			return true;
-	return false;
-}
-
-static struct tr_chain *chain_headed_by(struct tr_graph *g, const struct tr_host *h)
-{
-	for (size_t i = 0; i < g->nchains; i++)
-		if (g->chains[i].hosts[0] == h)
-			return &g->chains[i];
-	return NULL;
-}
-
-static struct tr_queue *queue_before(struct tr_graph *g, struct tr_host *h)
-{
-	return h->comp->kind == TR_SINK ? &h->sink.in : &chain_headed_by(g, h)->stage.in;
-}
-
-static int wire_producer(struct tr_queue *q, struct tr_task *producer)
-{
-	struct tr_waker **w = realloc(q->producers, (q->nproducers + 1) * sizeof(struct tr_waker *));
-	if (!w)
-		return -ENOMEM;
-	q->producers = w;
-	q->producers[q->nproducers++] = &producer->waker;
-	return 0;
-}
-
-/* From the component at index `from`, run by `task`, to everything that has it among its inputs. */
-static int wire_port(struct tr_graph *g, size_t from, struct tr_port *p, struct tr_task *task)
-{
-	size_t last;
-	size_t n = consumers_of(g, from, &last);
-	p->queues = calloc(n ? n : 1, sizeof(struct tr_queue *));
-	p->required = calloc(n ? n : 1, sizeof *p->required);
-	p->views = calloc(n ? n : 1, sizeof(struct tr_batch *));
-	if (!p->queues || !p->required || !p->views)
-		return -ENOMEM;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
-		if (!h->comp->reachable || !takes_from(h->comp, from))
-			continue;
-		struct tr_queue *q = queue_before(g, h);
-		p->queues[p->n] = q;
-		p->required[p->n] = leads_to_required(g, i);
-		p->nrequired += p->required[p->n];
-		p->n++;
-		if (wire_producer(q, task) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static bool is_stateless(const struct tr_component *c)
-{
-	const struct tr_transform_ops *ops = &c->plugin->transform;
-	return ops->stateless && ops->stateless(c->cfg);
-}
-
-/* Whether the transform goes on a chain that ends with `tail`, instead of beginning one. */
-static bool continues(const struct tr_graph *g, const struct tr_chain *c, size_t at)
-{
-	const struct tr_component *comp = g->hosts[at].comp;
-	size_t tail = (size_t)(c->hosts[c->n - 1] - g->hosts), only;
-	return comp->ninputs == 1 && comp->inputs[0] == tail && consumers_of(g, tail, &only) == 1 &&
-	       is_stateless(comp) == c->stateless;
-}
-
-static int make_chains(struct tr_graph *g)
-{
-	g->chains = calloc(g->nhosts ? g->nhosts : 1, sizeof *g->chains);
-	if (!g->chains)
-		return -ENOMEM;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
-		struct tr_chain *c = NULL;
-		if (h->comp->kind != TR_TRANSFORM || !h->comp->reachable)
-			continue;
-		for (size_t k = 0; k < g->nchains && !c; k++)
-			if (continues(g, &g->chains[k], i))
-				c = &g->chains[k];
-		if (!c) {
-			c = &g->chains[g->nchains++];
-			c->graph = g;
-			c->stateless = is_stateless(h->comp);
-			tr_task_init(&c->task, &g->pool, tr_run_chain, c->stateless ? g->pool.n : 1);
-			c->hosts = calloc(g->nhosts, sizeof(struct tr_host *));
-			if (!c->hosts)
-				return -ENOMEM;
-		}
-		c->hosts[c->n++] = h;
-		h->task = &c->task;
-	}
-	return 0;
 }
 
 /* ---- opening ---- */
@@ -169,7 +44,8 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 		s->dead_letter = tr_dead_letter_new(
 			h, h->comp->id, c->dead_letter.p,
 			tr_host_metric(h, "tailrace_dead_letter_events_total",
-				       "Refused events written to dead letters.", TR_COUNTER, NULL, NULL),
+				       "Refused events written to dead letters.", TR_COUNTER, NULL,
+				       NULL),
 			tr_host_metric(h, "tailrace_dead_letter_removed_events_total",
 				       "Dead letters removed with the oldest file to make room.",
 				       TR_COUNTER, NULL, NULL));
@@ -199,13 +75,15 @@ static int open_chain(struct tr_chain *c, struct tr_err *e)
 		int rc = open_host(h, e);
 		if (rc < 0)
 			return rc;
-		steps[i] = (struct tr_stage_step){ .plugin = h->comp->plugin, .self = h->self,
+		steps[i] = (struct tr_stage_step){ .plugin = h->comp->plugin,
+						   .self = h->self,
 						   .counters = &h->counters };
 		if (!ops->scratch_new)
 			continue;
 		steps[i].scratch = calloc(g->pool.n, sizeof *steps[i].scratch);
 		for (unsigned k = 0; k < g->pool.n; k++)
-			if (!steps[i].scratch || ops->scratch_new(h->self, &steps[i].scratch[k]) < 0)
+			if (!steps[i].scratch ||
+			    ops->scratch_new(h->self, &steps[i].scratch[k]) < 0)
 				goto nomem;
 	}
 	return 0;
@@ -306,14 +184,15 @@ static int open_all(struct tr_graph *g, struct tr_err *e)
 	for (size_t i = 0; i < g->nchains; i++) {
 		struct tr_chain *c = &g->chains[i];
 		size_t tail = (size_t)(c->hosts[c->n - 1] - g->hosts);
-		if (wire_port(g, tail, &c->stage.out, &c->task) < 0)
+		if (tr_wire_port(g, tail, &c->stage.out, &c->task) < 0 ||
+		    tr_stage_outputs(&c->stage, g->pool.n) < 0)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 	}
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
 		if (h->comp->kind != TR_SOURCE || !h->comp->reachable)
 			continue;
-		if (wire_port(g, i, &h->port, &h->own_task) < 0)
+		if (tr_wire_port(g, i, &h->port, &h->own_task) < 0)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 		int rc = open_source(h, e);
 		if (rc < 0)
@@ -333,7 +212,8 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 	if (rc == 0)
 		rc = tr_loop_init(&g->loop);
 	if (rc == 0)
-		rc = tr_pool_start(&g->pool, config->threads ? (unsigned)config->threads : tr_pool_cpus());
+		rc = tr_pool_start(&g->pool,
+				   config->threads ? (unsigned)config->threads : tr_pool_cpus());
 	if (rc < 0)
 		return tr_err_set(e, rc, "cannot start the threads: %s", strerror(-rc));
 	g->hosts = calloc(g->nhosts ? g->nhosts : 1, sizeof *g->hosts);
@@ -348,14 +228,16 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 		h->comp = c;
 		h->task = &h->own_task;
 		pthread_mutex_init(&h->lock, NULL);
-		tr_task_init(&h->own_task, &g->pool, c->kind == TR_SOURCE ? tr_run_source : tr_run_sink, 1);
-		if (c->reachable && c->kind != TR_TRANSFORM && tr_loop_add(&g->loop, &h->own_task) < 0)
+		tr_task_init(&h->own_task, &g->pool,
+			     c->kind == TR_SOURCE ? tr_run_source : tr_run_sink, 1);
+		if (c->reachable && c->kind != TR_TRANSFORM &&
+		    tr_loop_add(&g->loop, &h->own_task) < 0)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 	}
 	rc = load_plugins(g, e);
 	if (rc == 0 && (g->lock_fd = tr_data_dir_open(config->data_dir.p, e)) < 0)
 		rc = g->lock_fd;
-	if (rc == 0 && (own_files(g) < 0 || make_chains(g) < 0))
+	if (rc == 0 && (own_files(g) < 0 || tr_make_chains(g) < 0))
 		rc = tr_err_set(e, -ENOMEM, "out of memory");
 	for (size_t i = 0; rc == 0 && i < g->nchains; i++)
 		if (tr_loop_add(&g->loop, &g->chains[i].task) < 0)
@@ -494,6 +376,7 @@ static void free_port(struct tr_port *p)
 	free(p->queues);
 	free(p->required);
 	free(p->views);
+	free(p->takes);
 }
 
 static void close_chain(struct tr_chain *c)
@@ -536,8 +419,8 @@ static bool calls_outstanding(struct tr_graph *g)
 	return false;
 }
 
-/* Calls on the io threads end, or hang; what they finished is told to the components, whose tasks don't
- * run any more. */
+/* Calls on the io threads end, or hang; what they finished is told to the components, whose tasks
+ * don't run any more. */
 static bool finish_calls(struct tr_graph *g)
 {
 	int64_t deadline = tr_mono_ns() + TR_SEC / 2;
@@ -562,10 +445,12 @@ uint64_t tr_graph_close(struct tr_graph *g)
 			tr_saver_final(&g->hosts[i]);
 	if (g->lock_fd >= 0)
 		close(g->lock_fd);
-	/* A call that hangs still uses its component: then nothing is taken apart, the process ends. */
+	/* A call that hangs still uses its component: then nothing is taken apart, the process
+	 * ends. */
 	if (!finished)
 		return lost;
-	/* against the data: requests and batches first, then the sources that they acknowledge to */
+	/* against the data: requests and batches first, then the sources that they acknowledge to
+	 */
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
 		if (h->comp->kind != TR_SINK || !h->sink.sizes)

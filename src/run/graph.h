@@ -115,6 +115,10 @@ uint64_t tr_graph_close(struct tr_graph *g);
 /* /metrics, in Prometheus' text format. Any thread. */
 void tr_graph_metrics(struct tr_graph *g, struct tr_sb *out);
 
+/* run/wire.c. 0 or -ENOMEM. */
+int tr_make_chains(struct tr_graph *g);
+/* From the component at index `from`, run by `task`, to everything that has it among its inputs. */
+int tr_wire_port(struct tr_graph *g, size_t from, struct tr_port *p, struct tr_task *task);
 /* run/tasks.c: the components' turns. */
 void tr_run_source(struct tr_task *t, unsigned worker);
 void tr_run_chain(struct tr_task *t, unsigned worker);
