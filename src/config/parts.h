@@ -61,6 +61,10 @@ void tr_sink_common(const struct tr_config *c, struct tr_part *p, size_t nsinks)
 /* What all parts want together of memory_limit. */
 void tr_memory_check(const struct tr_config *c, struct tr_config_tree *t, struct tr_diag *diag);
 
+/* inputs.c: finds every part's outputs and fills in what its inputs are. */
+void tr_inputs_resolve(struct tr_config_tree *t);
+/* An input as it is written takes the part, or an output of it, in. */
+bool tr_input_takes(struct tr_mem *pool, tr_str input, const struct tr_part *q);
 /* topology.c: resolves inputs, names cycles, orders the parts and fills in c->components. */
 void tr_topology(struct tr_config *c, struct tr_config_tree *t, struct tr_diag *diag);
 
