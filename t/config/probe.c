@@ -9,6 +9,7 @@ struct probe_cfg {
 	tr_str text, name, other_name, path, token, field;
 	struct tr_regex *pattern;
 	struct tr_template *line;
+	struct tr_expr *where;
 	struct tr_list include, columns, patterns;
 	struct tr_map set, limits, keep;
 	struct tr_framing_cfg framing;
@@ -116,6 +117,10 @@ static const struct tr_opt opts[] = {
 	  .at = AT(line, struct tr_template *),
 	  .dflt = "{{ message }}",
 	  .doc = "A template." },
+	{ .name = "where",
+	  .type = TR_OPT_EXPR,
+	  .at = AT(where, struct tr_expr *),
+	  .doc = "An expression." },
 	{ .name = "columns",
 	  .type = TR_OPT_NAME,
 	  .shape = TR_LIST,

@@ -14,6 +14,7 @@ struct cfg {
 	tr_str text, name, path;
 	struct tr_regex *pattern;
 	struct tr_template *line;
+	struct tr_expr *where;
 	struct tr_list columns, patterns;
 	struct tr_map set, limits;
 	struct tr_framing_cfg framing;
@@ -39,6 +40,7 @@ static const struct tr_opt opts[] = {
 	{ .name = "path", .type = TR_OPT_PATH, .at = AT(path, tr_str), .words = off },
 	{ .name = "pattern", .type = TR_OPT_REGEX, .at = AT(pattern, struct tr_regex *) },
 	{ .name = "line", .type = TR_OPT_TEMPLATE, .at = AT(line, struct tr_template *) },
+	{ .name = "where", .type = TR_OPT_EXPR, .at = AT(where, struct tr_expr *) },
 	{ .name = "columns",
 	  .type = TR_OPT_NAME,
 	  .shape = TR_LIST,

@@ -144,4 +144,23 @@ def var_log():
     tap.is_(by["syslog", "kernel", "/log/syslog"].ts // 10**9, now, "time of an old one")
 
 
+@tap.test
+def route():
+    dir = tempdir()
+    peer = FakeLoki()
+    lines = ["2026-11-21T10:00:00.123Z error web: no such page", "2026-11-21T10:00:01.123Z info web: started",
+             "2026-11-21T10:00:02.123Z debug web: chatter", "2026-11-21T10:00:03.123Z info checkout: paid 7",
+             "2026-11-21T10:00:04.123Z error checkout: refund failed", "no level at all"]
+    write(dir, "app/web.log", *lines)
+    agent = Agent(moved(read("examples/route-loki.yaml"), dir, peer), dir=dir)
+    peer.wait_lines(5)
+    agent.wait_metric("tailrace_component_discarded_events_total", 1, component_id="sort",
+                      reason="filtered")
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.is_(sorted(e.line.decode() for e in with_labels(peer, keep="year")),
+            sorted([lines[0], lines[3], lines[4]]), "what went wrong and what moves money")
+    tap.is_(sorted(e.line.decode() for e in with_labels(peer, keep="month")), sorted([lines[1], lines[5]]),
+            "the usual; no chatter")
+
+
 tap.main()

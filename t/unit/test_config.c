@@ -260,6 +260,40 @@ static void components_come_after_their_inputs(void **state)
 	tr_config_free(&c);
 }
 
+#define ROUTE                                        \
+	"sources: {s: {type: stdin}}\ntransforms:\n" \
+	"  r: {type: route, inputs: s, outputs: {b: exists x, a: exists y}}\n"
+
+static void outputs_are_inputs(void **state)
+{
+	static const struct {
+		const char *inputs, *expected;
+	} rows[] = {
+		{ "r.a", "1" },          { "r.b", "0" },           { "[r.a, r.b]", "0 1" },
+		{ "r._unmatched", "2" }, { "\"r.*\"", "0 1 2" },   { "\"r*\"", "0 1 2" },
+		{ "\"*.a\"", "1" },      { "[r.b, \"*b\"]", "0" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct tr_sb text = { 0 }, got = { 0 };
+		struct tr_config *c;
+		const struct tr_component *k;
+
+		tr_sb_fmt(&text, ROUTE "sinks:\n  k: {type: probe, inputs: %s}\n", rows[i].inputs);
+		c = load_good(tr_sb_cstr(&text));
+		k = component(c, "k");
+		for (size_t n = 0; n < k->ninputs; n++) {
+			assert_string_equal(c->components[k->inputs[n]].id, "r");
+			tr_sb_fmt(&got, "%s%u", n ? " " : "", k->outputs[n]);
+		}
+		assert_string_equal(tr_sb_cstr(&got), rows[i].expected);
+		tr_config_free(&c);
+		tr_sb_free(&text);
+		tr_sb_free(&got);
+	}
+}
+
 static void warns(const char *text, const char *words)
 {
 	struct tr_config *c = load_good(text);
@@ -292,6 +326,14 @@ static void warnings(void **state)
 	warns("sources: {s: {type: probe, include: /a, count: 12}}\nsinks:\n"
 	      "  k: {type: probe, inputs: s}\n",
 	      "1:48: warning: source \"s\": 12 is nearly unlucky");
+	warns(ROUTE "sinks:\n  k: {type: probe, inputs: r.a}\n",
+	      "3:44: warning: nobody takes the output \"r.b\": ");
+	warns(ROUTE "  t: {type: probe, inputs: r.b}\nsinks:\n  k: {type: probe, inputs: r.a}\n",
+	      "nobody takes the output \"r.b\": ");
+	warns(ROUTE "sinks:\n  k: {type: probe, inputs: [r.a, r.b]}\n", NULL);
+	warns(ROUTE "  t: {type: filter, inputs: [r.a, r.b], where: 'true'}\nsinks:\n"
+		    "  k: {type: probe, inputs: t}\n",
+	      NULL);
 }
 
 static void names_the_state_of_a_source_that_is_gone(void **state)
@@ -400,7 +442,9 @@ static int set_up(void **state)
 	char path[4096];
 
 	(void)state;
-	snprintf(path, sizeof(path), "%s/t/config/.libs", build ? build : ".");
+	if (!build)
+		build = ".";
+	snprintf(path, sizeof(path), "%s/t/config/.libs:%s/plugins/.all", build, build);
 	setenv("TAILRACE_PLUGIN_PATH", path, 1);
 	return mkdtemp(dir) ? 0 : -1;
 }
@@ -425,6 +469,7 @@ int main(void)
 		cmocka_unit_test(globals_are_read),
 		cmocka_unit_test(a_sink_s_defaults_depend),
 		cmocka_unit_test(components_come_after_their_inputs),
+		cmocka_unit_test(outputs_are_inputs),
 		cmocka_unit_test(warnings),
 		cmocka_unit_test(names_the_state_of_a_source_that_is_gone),
 		cmocka_unit_test(several_files_are_one),

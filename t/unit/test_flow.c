@@ -307,6 +307,113 @@ static void test_views_share_until_written(void **state)
 	scene_close(&s);
 }
 
+/* ---- named outputs ---- */
+
+/* Two consumers, the first required: rows of both, of one, of the other, of none. */
+static void test_outputs_split_a_batch(void **state)
+{
+	struct scene s;
+	struct tr_queue other;
+	struct tr_counters counters = { 0 };
+	bool required[] = { true, false }, takes[] = { true, false, true, false, true, false };
+	struct tr_queue *queues[2];
+	struct tr_batch *room[2], *views[2];
+	struct tr_mask to[3] = { 0 };
+	uint32_t taken;
+	(void)state;
+	scene_open(&s);
+	assert_int_equal(tr_queue_init(&other, 1 << 20, TR_QUEUE_BLOCK), 0);
+	other.consumer = &s.waker;
+	other.counters = &counters;
+	queues[0] = &s.queue;
+	queues[1] = &other;
+	write_file(&s, "a", 3);
+	write_file(&s, "b", 5);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	size_t charge = b->charge;
+	/* 0 and 2 are the first's, 1 the second's */
+	struct tr_port port = { 2, queues, required, 1, room, 3, takes };
+	to[0].words[0] = 0x05; /* rows 0, 2 */
+	to[1].words[0] = 0x43; /* rows 0, 1, 6 */
+	to[2].words[0] = 0x84; /* rows 2, 7 */
+	assert_int_equal(tr_port_split(&port, b, to, views, &taken), 0);
+	assert_int_equal(taken, 5);
+	assert_int_equal(views[0]->nsel, 3);
+	assert_int_equal(tr_row(views[0], 1), 2);
+	assert_int_equal(tr_row(views[0], 2), 7);
+	assert_int_equal(views[1]->nsel, 3);
+	assert_int_equal(b->nsel, 8);
+	tr_queue_release(&s.queue, charge, 8);
+	tr_port_publish_views(&port, &b, views);
+	assert_null(b);
+	assert_string_equal(advanced, ""); /* a's rows 0 and 2, b's row 7 wait for the first */
+	assert_int_equal(counters.received, 3);
+	struct tr_batch *first = tr_queue_pop(&s.queue), *second = tr_queue_pop(&other);
+	tr_ack_batch(second); /* isn't required: no effect */
+	assert_string_equal(advanced, "");
+	tr_ack_span(first, 2, 1);
+	assert_string_equal(advanced, "");
+	tr_ack_span(first, 0, 2);
+	assert_string_equal(advanced, "ab");
+	tr_queue_release(&s.queue, first->charge, 3);
+	tr_batch_free(&first);
+	tr_batch_free(&second);
+	tr_queue_free(&other);
+	scene_close(&s);
+}
+
+/* What is left of a large batch, copied together, is the same and pins no more than itself. */
+static void test_few_rows_are_copied_together(void **state)
+{
+	struct scene s;
+	struct tr_mask few = { 0 };
+	(void)state;
+	scene_open(&s);
+	for (int i = 0; i < 20; i++)
+		write_file(&s, i % 2 ? "b" : "a", 200);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	assert_int_equal(b->nrows, 4000);
+	few.words[0] = 0x21;
+	few.words[62] = 0x02;
+	struct tr_batch *v = tr_batch_pick(b, &few), *was = v;
+	assert_int_equal(v->nsel, 3);
+	tr_batch_compact(&v);
+	assert_ptr_not_equal(v, was);
+	assert_int_equal(v->nrows, 3);
+	for (uint32_t k = 0; k < 3; k++) {
+		static const uint32_t rows[] = { 0, 5, 62 * 64 + 1 };
+		uint32_t row = rows[k];
+		assert_true(tr_str_eq(tr_message(v, k), tr_message(b, row)));
+		assert_int_equal(v->time[k], b->time[row]);
+		assert_int_equal(v->offset[k], b->offset[row]);
+		assert_ptr_equal(v->segs[tr_seg_of(v, k)].ack, b->segs[tr_seg_of(b, row)].ack);
+		assert_int_equal(v->ncols, b->ncols);
+		for (uint16_t i = 0; i < v->ncols; i++) {
+			const struct tr_cell *x = tr_col_cell(v, v->cols[i], k);
+			const struct tr_cell *y = tr_col_cell(b, b->cols[i], row);
+			assert_ptr_equal(v->cols[i]->name, b->cols[i]->name);
+			assert_int_equal(x->type, y->type);
+			assert_true(x->type != TR_STRING || tr_str_eq(tr_cell_str(x), tr_cell_str(y)));
+		}
+	}
+	tr_batch_weigh(v);
+	assert_true(v->charge < b->charge / 8);
+	/* most of them aren't worth it */
+	struct tr_mask most = tr_mask_first(3000);
+	struct tr_batch *w = tr_batch_pick(b, &most), *same = w;
+	tr_batch_compact(&w);
+	assert_ptr_equal(w, same);
+	tr_batch_free(&w);
+	tr_ack_batch(b);
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&b);
+	assert_true(tr_str_is(tr_message(v, 1), "a:5")); /* the copy stands alone */
+	tr_batch_free(&v);
+	scene_close(&s);
+}
+
 /* ---- requests ---- */
 
 static struct tr_request *sent[16];
@@ -393,6 +500,8 @@ int main(void)
 		cmocka_unit_test(test_metrics_and_times_of_their_own),
 		cmocka_unit_test(test_wide_batches_are_short),
 		cmocka_unit_test(test_views_share_until_written),
+		cmocka_unit_test(test_outputs_split_a_batch),
+		cmocka_unit_test(test_few_rows_are_copied_together),
 		cmocka_unit_test(test_requests_are_cut_and_sorted),
 		cmocka_unit_test(test_abandoned_rows_hold_the_position),
 	};

@@ -127,6 +127,40 @@ static const struct tr_plugin third_plugin = {
 	.close = nothing, .transform = { .stateless = yes, .apply = third_apply },
 };
 
+/* ---- a transform with outputs: of three, of two, and one that nobody takes ---- */
+
+static bool split_output(const void *cfg, size_t i, tr_str *name)
+{
+	static const char *const names[] = { "threes", "twos", "odd" };
+	(void)cfg;
+	if (i < 3)
+		*name = tr_str_c(names[i]);
+	return i < 3;
+}
+
+static int split_route(void *self, void *scratch, const struct tr_batch *b, struct tr_mask *to)
+{
+	static _Atomic unsigned calls;
+	(void)self;
+	(void)scratch;
+	for (uint32_t k = 0; k < b->nsel; k++) {
+		int64_t v;
+		assert_int_equal(tr_str_i64(tr_message(b, tr_row(b, k)), 0, INT64_MAX, &v), 0);
+		uint64_t bit = UINT64_C(1) << k % 64;
+		to[0].words[k / 64] |= v % 3 == 0 ? bit : 0;
+		to[1].words[k / 64] |= v % 2 == 0 ? bit : 0;
+		to[2].words[k / 64] |= v % 2 != 0 ? bit : 0;
+	}
+	/* now and then it can't, and is asked again */
+	return atomic_fetch_add(&calls, 1) % 17 == 16 ? -ENOMEM : 0;
+}
+
+static const struct tr_plugin split_plugin = {
+	.abi = TR_PLUGIN_ABI, .kind = TR_TRANSFORM, .name = "split", .open = third_open,
+	.close = nothing,
+	.transform = { .stateless = yes, .output = split_output, .route = split_route },
+};
+
 /* ---- a sink that remembers ---- */
 
 static size_t be_stuck[1], be_refusing[1]; /* what a sink is to be, as its cfg */
@@ -208,7 +242,8 @@ static const struct tr_plugin keep_plugin = {
 
 /* ---- a configuration by hand ---- */
 
-static size_t none[1], from0[] = { 0 }, from1[] = { 1 };
+static size_t none[1], from0[] = { 0 }, from1[] = { 1 }, twice_from1[] = { 1, 1 };
+static uint32_t output0[] = { 0 }, output1[] = { 1 }, outputs01[] = { 0, 1 };
 
 static struct tr_component sink(const char *id, size_t *inputs, bool required, enum tr_when_full full,
 				void *stuck)
@@ -230,8 +265,7 @@ struct scene {
 	struct tr_graph graph;
 };
 
-/* count → third → a, b (third) and c (count) */
-static struct scene *scene_new(void *c_is, bool c_required)
+static struct scene *scene_made(void *c_is, bool c_required, bool with_outputs)
 {
 	struct scene *s = calloc(1, sizeof *s);
 	strcpy(s->dir, "/tmp/tr-graph-XXXXXX");
@@ -245,6 +279,15 @@ static struct scene *scene_new(void *c_is, bool c_required)
 	s->comps[2] = sink("a", from1, true, TR_BLOCK, NULL);
 	s->comps[3] = sink("b", from1, true, TR_BLOCK, NULL);
 	s->comps[4] = sink("c", from0, c_required, c_required ? TR_BLOCK : TR_DROP_NEWEST, c_is);
+	if (with_outputs) {
+		s->comps[1].id = "split";
+		s->comps[1].plugin = &split_plugin;
+		s->comps[2].outputs = output0;
+		s->comps[3].outputs = output1;
+		s->comps[4].ninputs = 2;
+		s->comps[4].inputs = twice_from1;
+		s->comps[4].outputs = outputs01;
+	}
 	snprintf(s->letters, sizeof s->letters, "%s/dead_letter", s->dir);
 	if (c_is == &be_refusing)
 		s->comps[4].sink.dead_letter = tr_str_c(s->letters);
@@ -256,6 +299,12 @@ static struct scene *scene_new(void *c_is, bool c_required)
 	if (tr_graph_open(&s->graph, &s->config, false, &e) < 0)
 		fail_msg("%s", e.msg);
 	return s;
+}
+
+/* count → third → a, b (third) and c (count) */
+static struct scene *scene_new(void *c_is, bool c_required)
+{
+	return scene_made(c_is, c_required, false);
 }
 
 static struct keep *sink_of(struct scene *s, int i)
@@ -336,6 +385,57 @@ static void test_everything_in_order(void **state)
 	scene_free(s, selves);
 }
 
+/* count → split → a (threes), b (twos), c (both) */
+static void test_outputs_in_order(void **state)
+{
+	void *selves[5];
+	(void)state;
+	struct scene *s = scene_made(NULL, true, true);
+	assert_true(wait_until(s, ended));
+	tr_graph_drain(&s->graph);
+	assert_true(wait_until(s, drained));
+	conserved(s);
+	struct count *c = s->graph.hosts[0].self;
+	assert_int_equal(atomic_load(&c->acked), EVENTS);
+	assert_false(c->out_of_order);
+	uint64_t threes = (EVENTS + 2) / 3, twos = (EVENTS + 1) / 2, both = (EVENTS + 5) / 6;
+	uint64_t want[] = { threes, twos, threes + twos - both };
+	for (int i = 2; i < 5; i++) {
+		assert_false(sink_of(s, i)->disorder);
+		assert_int_equal(sink_of(s, i)->seen, want[i - 2]);
+	}
+	struct tr_counters *split = &s->graph.hosts[1].counters;
+	assert_int_equal(split->received, EVENTS);
+	assert_int_equal(split->sent, want[2]);
+	assert_int_equal(split->discarded[TR_REASON_FILTERED], EVENTS - want[2]);
+	assert_int_equal(atomic_load(&s->graph.memory.used), 0);
+	scene_free(s, selves);
+}
+
+static void test_a_stuck_output_holds_the_position(void **state)
+{
+	void *selves[5];
+	(void)state;
+	struct scene *s = scene_made(&be_stuck, false, true);
+	assert_true(wait_until(s, ended));
+	tr_graph_drain(&s->graph);
+	struct count *c = s->graph.hosts[0].self;
+	int64_t deadline = tr_mono_ns() + 20 * TR_SEC;
+	while (atomic_load(&c->acked) < EVENTS && tr_mono_ns() < deadline)
+		usleep(1000);
+	assert_int_equal(atomic_load(&c->acked), EVENTS); /* what isn't required holds nobody up */
+	conserved(s);
+	scene_free(s, selves);
+	s = scene_made(&be_stuck, true, true);
+	for (deadline = tr_mono_ns() + TR_SEC / 2; tr_mono_ns() < deadline; usleep(1000))
+		uv_run(&s->graph.loop.uv, UV_RUN_NOWAIT);
+	c = s->graph.hosts[0].self;
+	assert_int_equal(atomic_load(&c->acked), 0);
+	tr_graph_drain(&s->graph);
+	tr_graph_give_up(&s->graph);
+	scene_free(s, selves);
+}
+
 static bool source_waits(struct scene *s)
 {
 	static uint64_t last;
@@ -409,6 +509,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything_in_order),
+		cmocka_unit_test(test_outputs_in_order),
+		cmocka_unit_test(test_a_stuck_output_holds_the_position),
 		cmocka_unit_test(test_a_stuck_sink_stops_the_source),
 		cmocka_unit_test(test_a_stuck_sink_that_is_not_required_drops),
 		cmocka_unit_test(test_refused_events_are_kept),
