@@ -249,7 +249,7 @@ static void test_wide_batches_are_short(void **state)
 	s.writer.ncols = 1000;
 	s.writer.cols = calloc(1000, sizeof *s.writer.cols);
 	for (int i = 0; i < 1000; i++) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof name, "f%d", i);
 		s.writer.cols[i] = (struct tr_writer_col){ .name = tr_name(tr_str_c(name)),
 							   .kind = TR_FIELD, .shape = TR_ROW };
