@@ -113,7 +113,8 @@ const struct tr_opt tr_inputs_opts[] = {
 	  .at = TR_AT(struct tr_part, inputs, struct tr_list),
 	  .required = true,
 	  .min = 1,
-	  .doc = "Names of sources and transforms; * stands for any part of a name." },
+	  .doc = "Names of sources and transforms, with a dot that of an output (route.errors); * stands for "
+		 "any part of a name." },
 	{ .name = NULL },
 };
 

@@ -9,9 +9,7 @@
 
 int tr_queue_init(struct tr_queue *q, size_t max_bytes, enum tr_queue_full when_full)
 {
-	*q = (struct tr_queue){ .max_bytes = max_bytes,
-				.low_bytes = max_bytes / 2,
-				.when_full = when_full };
+	*q = (struct tr_queue){ .max_bytes = max_bytes, .low_bytes = max_bytes / 2, .when_full = when_full };
 	return -pthread_mutex_init(&q->lock, NULL);
 }
 
@@ -47,8 +45,7 @@ bool tr_queue_has_room(struct tr_queue *q)
 	if (q->when_full != TR_QUEUE_BLOCK || below(q))
 		return true;
 	atomic_store(&q->waiting, true);
-	/* Looked at again after the flag is up: a release in between either saw it or is seen here.
-	 */
+	/* Looked at again after the flag is up: a release in between either saw it or is seen here. */
 	return below(q);
 }
 
@@ -65,8 +62,7 @@ void tr_queue_push(struct tr_queue *q, struct tr_batch **bp)
 	struct tr_batch *old;
 	*bp = NULL;
 	tr_count(&q->counters->received, b->nsel);
-	/* One batch is let in whatever its size, or nothing larger than the queue could ever pass.
-	 */
+	/* One batch is let in whatever its size, or nothing larger than the queue could ever pass. */
 	bool over = atomic_load(&q->bytes) > 0 && atomic_load(&q->bytes) + b->charge > q->max_bytes;
 	if (over && q->when_full == TR_QUEUE_DROP_NEWEST) {
 		drop(q, &b);
@@ -110,8 +106,7 @@ void tr_queue_release(struct tr_queue *q, size_t bytes, uint64_t events)
 {
 	atomic_fetch_sub(&q->events, events);
 	size_t left = atomic_fetch_sub(&q->bytes, bytes) - bytes;
-	if (left > q->low_bytes || !atomic_load(&q->waiting) ||
-	    !atomic_exchange(&q->waiting, false))
+	if (left > q->low_bytes || !atomic_load(&q->waiting) || !atomic_exchange(&q->waiting, false))
 		return;
 	for (size_t i = 0; i < q->nproducers; i++)
 		q->producers[i]->wake(q->producers[i]);

@@ -103,6 +103,7 @@ GOOD = [
     {"data_dir": "${HOME}", "threads": "${THREADS:-4}", "api": {"listen": "off"}},
     source(), source(include="/a"), source(flag=False, size=65536, pause="off"),
     source(timestamp={"field": "t"}), source(set={"a": "{{ b }}"}, limits={"a": 5}),
+    source(where='a == "b" or status >= 500'), source(where="true"), source(where=True),
     sink(), sink(required=False), sink(buffer={"max_size": "2MiB"}, retry={"attempts": 3}),
     sink(retry={"attempts": "unlimited"}, batch={"max_wait": 0}, dead_letter="off"),
 ]
@@ -114,7 +115,7 @@ BAD = [
     {"sources": {"s": {"include": "/a"}}}, {"sources": {"s": {"type": "porbe"}}},
     {"sources": {"s": {"type": "probe"}}}, source(include=[]), source(include=["a"]),
     source(inputs=["x"]), source(flag="yes"), source(flag=1), source(timestamp={"tiebreak": "none"}),
-    source(limits={"a": 0}), sink(inputs=[]), sink(buffer={"max_size": 5}), sink(required="no"),
+    source(where=["a == 1"]), source(limits={"a": 0}), sink(inputs=[]), sink(buffer={"max_size": 5}), sink(required="no"),
     sink(retry={"attempts": 0}), sink(batch={"max_event": 1}), {"sinks": {"k": {"type": "probe"}}},
 ]
 

@@ -10,7 +10,7 @@ import time
 import tap
 from logs import Log, read_lines
 from peers import Answer, FakeLoki
-from tailrace import Agent, tempdir
+from tailrace import Agent, sanitizers, tempdir
 
 SENT = "tailrace_component_sent_events_total"
 DISCARDED = "tailrace_component_discarded_events_total"
@@ -248,6 +248,39 @@ def an_output_that_is_not_required_drops():
     tap.is_(agent.stop(), 0, "exit code")
     tap.is_(numbers(dir, "a")[50000:], [100002, 100004, 100006, 100008, 100010],
             "the position went past what only it was to get")
+
+
+def no_memory(n):
+    """A burst of allocations that fail, the n-th of the engine's and those after it, under load."""
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log", pad=60).lines(100)
+    agent = Agent(config(dir, {"a": "[r.twos]", "b": "[r.fives, r.big]", "c": "[r._unmatched]"}),
+                  dir=dir, fault="")
+    agent.wait_metric(SENT, 50, 20, component_id="a")
+    agent.faults(f"malloc@*libtailrace.so:{n}-{n + 30}:fail calloc@*libtailrace.so:{n}-{n + 30}:fail")
+
+    def happened():
+        log.lines(200)
+        return len(agent.fault_log()) > 20
+    agent.wait_until(happened, 30, "faults happen")
+    agent.faults("")
+    log.lines(1000)
+    want = {"a": [i for i in range(1, log.seq + 1) if is_two(i)],
+            "b": [i for i in range(1, log.seq + 1) if is_five(i) or is_big(i)],
+            "c": [i for i in range(1, log.seq + 1) if not (is_two(i) or is_five(i) or is_big(i))]}
+    for sink, lines in want.items():
+        agent.wait_until(lambda: len(numbers(dir, sink)) >= len(lines), 30, f"{sink} has all")
+    tap.is_(agent.stop(), 0, "exit code")
+    for sink, lines in want.items():
+        tap.ok(numbers(dir, sink) == lines, f"{n}: {sink}: all, once and in order")
+
+
+@tap.test
+def out_of_memory_loses_nothing():
+    if sanitizers():
+        tap.skip("a sanitizer has an allocator of its own")
+    for n in (1, 7, 40, 100):
+        no_memory(n)
 
 
 @tap.test(limit=240)

@@ -150,7 +150,7 @@ static void put_example(const struct tr_plugin *p, FILE *f)
 		line += n + (line[n] == '\n');
 	}
 	if (p->kind != TR_SINK)
-		fprintf(f, "sinks: {z: {type: probe, inputs: x}}\n");
+		fprintf(f, "sinks: {z: {type: probe, inputs: \"x*\"}}\n");
 }
 
 static void examples_pass_check(void **state)
