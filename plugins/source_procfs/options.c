@@ -143,7 +143,7 @@ static bool is_on(const struct procfs_cfg *cfg, int64_t id)
 
 static void check_list(const struct procfs_cfg *cfg, struct tr_check *c)
 {
-	char place[32];
+	char place[40];
 	for (size_t i = 0; i < cfg->collectors.n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (cfg->collectors.v[i].i == cfg->collectors.v[k].i) {
