@@ -8,9 +8,10 @@ import json
 import re
 import time
 
+import procroot
 import tap
 from servers import Server, have, installed
-from tailrace import Agent, Metrics, free_port
+from tailrace import Agent, Metrics, free_port, tempdir
 
 DEFAULT = ("cpu meminfo loadavg diskstats filesystem netdev netstat sockstat stat vmstat pressure filefd uname "
            "time").split()
@@ -26,12 +27,12 @@ ROUNDS = 30
 class NodeExporter(Server):
     """One connection for all readings: none of them sees another number of sockets."""
 
-    def __init__(self, collectors):
+    def __init__(self, collectors, *options):
         self.port = free_port()
         super().__init__(have("prometheus-node-exporter") or installed("node_exporter"),
                          f"--web.listen-address=127.0.0.1:{self.port}", "--collector.disable-defaults",
                          "--web.disable-exporter-metrics", "--log.level=warn",
-                         *(f"--collector.{name}" for name in collectors))
+                         *(f"--collector.{name}" for name in collectors), *options)
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         tap.defer(self.connection.close)
         self.start()
@@ -63,10 +64,10 @@ def key(name, labels):
 class Ours(Agent):
     """Scrapes every second, all collectors at once."""
 
-    def __init__(self, collectors):
+    def __init__(self, collectors, **options):
         super().__init__({"labels": {},
-                          "sources": {"host": {"type": "procfs", "interval": "1s", "labels": {},
-                                               "collectors": collectors}},
+                          "sources": {"host": {"type": "procfs", "interval": "1s",
+                                               "collectors": collectors, **options}},
                           "sinks": {"out": {"type": "console", "inputs": ["host"], "encoding": "json"}}})
         self.wait_until(self.stdout, 10, "a first scrape")
 
@@ -146,6 +147,32 @@ def the_optional_ones_too():
               if name == "node_processes_state"}
     tap.is_(sum(states.values()), got["node_processes_pids", ()], "every process has a state")
     tap.ok(set(states) <= set("RSDZTtXxKWPI"), f"{states}")
+
+
+@tap.test
+def on_a_machine_that_isnt_there():
+    """Of sensors, disks and processors that this one hasn't got."""
+    root = procroot.make(tempdir())
+    collectors = ["cpu", "meminfo", "loadavg", "diskstats", "filesystem", "netdev", "netstat", "sockstat",
+                  "stat", "vmstat", "pressure", "filefd", "processes", "cpufreq", "hwmon", "thermal_zone"]
+    theirs = NodeExporter(collectors, f"--path.procfs={root}/proc", f"--path.sysfs={root}/sys",
+                          f"--path.rootfs={root}", f"--path.udev.data={root}/run/udev/data",
+                          "--no-collector.netdev.netlink")
+    ours = Ours(collectors, root=root)
+    want, types = theirs.scrape()
+    second = int(time.time()) + 1
+    ours.wait_until(lambda: time.time() > second + 0.5, 5, "a second")
+    got, got_types = ours.scrape(second) or tap.skip("no scrape in that second")
+    extra = {"node_network_receive_nohandler_total", *RATIOS}  # of netlink; of ours
+    got = {s: v for s, v in got.items() if s[0] not in extra}
+    tap.is_((sorted(set(got) - set(want)), sorted(set(want) - set(got))), ([], []),
+            "series that only one of them has")
+    space = re.compile(r"node_filesystem_(free|avail|files)")
+    tap.is_({s: (v, got[s]) for s, v in want.items()
+             if s in got and got[s] != v and not space.match(s[0])}, {}, "values")
+    tap.is_({n: (types[n], t) for n, t in got_types.items() if n not in extra and types.get(n) != t}, {},
+            "types")
+    tap.ok(len(got) > 240, f"{len(got)} series")
 
 
 @tap.test
