@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cpufreq: how fast each processor runs, from sysfs, in kHz there. Some drivers ask the hardware, so it runs
- * aside. */
+/* cpufreq: how fast each processor runs, from sysfs, in kHz there. Some drivers ask the hardware,
+ * so it runs aside. */
 #include <stdio.h>
 
 #include "collector.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* filesystem: /proc/1/mounts and statfs(2) of each mount point. A mount that hangs is not asked again until
- * it has answered; it costs a thread (ask.h), and its own samples. */
+/* filesystem: /proc/1/mounts and statfs(2) of each mount point. A mount that hangs is not asked
+ * again until it has answered; it costs a thread (ask.h), and its own samples. */
 #include "filesystem.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* processes: how many processes and threads there are by state. Costs a look at every one of them, so it
- * runs aside. */
+/* processes: how many processes and threads there are by state. Costs a look at every one of them,
+ * so it runs aside. */
 #include <stdio.h>
 
 #include "collector.h"

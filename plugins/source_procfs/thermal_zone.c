@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* thermal_zone: temperatures and cooling devices from sysfs. Firmware may take its time to answer, so it
- * runs aside. */
+/* thermal_zone: temperatures and cooling devices from sysfs. Firmware may take its time to answer,
+ * so it runs aside. */
 #include <stdio.h>
 
 #include "collector.h"

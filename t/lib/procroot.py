@@ -8,7 +8,7 @@ import os
 
 def process(pid, name, state, threads):
     """/proc/PID/stat"""
-    return f"{pid} ({name}) {state} 1 {pid} {pid} 0 -1 " + "9 " * 11 + f"0 {threads} " + "0 " * 31 + "0\n"
+    return f"{pid} ({name}) {state} 1 {pid} {pid} 0 -1 " + "9 " * 11 + f"{threads} " + "0 " * 31 + "0\n"
 
 
 FILES = {
