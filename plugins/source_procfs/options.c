@@ -165,7 +165,7 @@ void procfs_check(const void *p, struct tr_check *c)
 		const char *name = collector_words[i].word;
 		snprintf(opt, sizeof opt, "%s.interval", name);
 		if (cfg->every_ns[i] % cfg->interval_ns != 0)
-			tr_check_fail(c, opt, "%s is no multiple of interval", opt);
+			tr_check_fail(c, opt, "%s must be a multiple of interval", opt);
 		if (tr_check_given(c, name) && !is_on(cfg, i))
 			tr_check_warn(c, name, "%s has options, but isn't among the collectors",
 				      name);
