@@ -53,6 +53,7 @@ static struct question *take_locked(struct asker *a)
 static void *thread_main(void *arg)
 {
 	struct asker *a = arg;
+	pthread_setname_np(pthread_self(), "tr-ask");
 	pthread_mutex_lock(&a->lock);
 	for (;;) {
 		while (!a->head && !a->closed)

@@ -61,7 +61,8 @@ static bool is_number(const char *s)
 	return *s >= '1' && *s <= '9';
 }
 
-/* What is gone before it was looked at isn't counted. */
+/* Those beside the first, whose state is the process's. What is gone before it was looked at isn't
+ * counted. */
 static void count_threads(struct tally *t, int proc, const char *pid)
 {
 	struct entries tasks;
@@ -73,7 +74,7 @@ static void count_threads(struct tally *t, int proc, const char *pid)
 	if (entries_open(&tasks, proc, path) < 0)
 		return;
 	while ((tid = entries_next(&tasks)))
-		if (is_number(tid) && look_at(tasks.fd, tid, &state, &n))
+		if (is_number(tid) && strcmp(tid, pid) != 0 && look_at(tasks.fd, tid, &state, &n))
 			t->by_thread[(unsigned char)state]++;
 	entries_close(&tasks);
 }
@@ -87,9 +88,8 @@ static void count_process(struct tally *t, int proc, const char *pid)
 	t->pids++;
 	t->threads += threads;
 	t->by_process[(unsigned char)state]++;
-	if (threads == 1)
-		t->by_thread[(unsigned char)state]++;
-	else
+	t->by_thread[(unsigned char)state]++;
+	if (threads > 1)
 		count_threads(t, proc, pid);
 }
 
