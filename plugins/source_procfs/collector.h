@@ -37,9 +37,12 @@ struct collector_type {
 	int (*open)(struct collector *c, struct tr_err *e);
 	void (*close)(struct collector *c);
 	void (*collect)(struct collector *c, struct out *o); /* what isn't made of files' texts */
-	/* For what may take long: appends the text of which parse() then makes samples. Runs on a
-	 * thread of its own, and touches nothing but the directory that is the root. */
-	void (*gather)(int root, struct tr_sb *text);
+	/* For what may take long: appends the text of which parse() then makes samples. Runs on
+	 * another thread, and touches nothing but the directory that is the root and what it
+	 * remembers from one call to the next: *memory, NULL at first, given to forget() at the
+	 * end. */
+	void (*gather)(int root, struct tr_sb *text, void **memory);
+	void (*forget)(void *memory);
 	const char *(*parse)(struct collector *c, int arg, tr_str text, struct out *o);
 };
 

@@ -129,10 +129,11 @@ static void put_values(struct tr_sb *text, int dir, const char *path)
 	entries_close(&files);
 }
 
-static void gather(int root, struct tr_sb *text)
+static void gather(int root, struct tr_sb *text, void **memory)
 {
 	struct entries chips;
 	const char *name;
+	(void)memory;
 	if (entries_open(&chips, root, "sys/class/hwmon") < 0)
 		return;
 	while ((name = entries_next(&chips))) {

@@ -15,8 +15,9 @@
  * closed while it hangs. */
 struct aside {
 	struct question q; /* first */
-	void (*gather)(int root, struct tr_sb *text);
+	const struct collector_type *type;
 	int root;
+	void *memory; /* its own */
 	struct tr_sb text;
 	struct instant at;
 };
@@ -225,15 +226,16 @@ static void aside_free(struct question *q)
 {
 	struct aside *a = (struct aside *)q;
 	tr_sb_free(&a->text);
-	if (a->root >= 0)
-		close(a->root);
+	if (a->memory)
+		a->type->forget(a->memory);
+	close(a->root);
 	free(a);
 }
 
 static void aside_ask(struct question *q)
 {
 	struct aside *a = (struct aside *)q;
-	a->gather(a->root, &a->text);
+	a->type->gather(a->root, &a->text, &a->memory);
 }
 
 static struct aside *aside_new(const struct source *s, const struct collector *c)
@@ -242,7 +244,7 @@ static struct aside *aside_new(const struct source *s, const struct collector *c
 	if (!a)
 		return NULL;
 	*a = (struct aside){ .q = { .ask = aside_ask, .free = aside_free },
-			     .gather = c->type->gather,
+			     .type = c->type,
 			     .root = fcntl(s->files.root, F_DUPFD_CLOEXEC, 0) };
 	if (a->root < 0) {
 		free(a);
