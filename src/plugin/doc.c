@@ -232,6 +232,8 @@ static void put_roff(tr_str s, bool at_line_start, struct tr_sb *out)
 			tr_sb_lit(out, "\\(ti");
 		else if (c == '"')
 			tr_sb_lit(out, "\\(dq");
+		else if (c == '|') /* a long pattern may be broken there */
+			tr_sb_lit(out, "|\\:");
 		else if (c >= 0x80)
 			tr_sb_fmt(out, "\\[u%04X]", c);
 		else
@@ -334,7 +336,7 @@ void tr_doc_man(const struct tr_plugin *const *list, size_t n, const char *date,
 	} else {
 		tr_sb_lit(out, "PLUGINS");
 	}
-	tr_sb_fmt(out, " 5 %s \"tailrace %s\" \"tailrace plugins\"\n.SH NAME\n", date,
+	tr_sb_fmt(out, " 5 %s \"tailrace %s\" \"tailrace plugins\"\n.ad l\n.SH NAME\n", date,
 		  PACKAGE_VERSION);
 	if (alone) {
 		tr_sb_fmt(out, "tailrace\\-%s\\-", tr_kind_word(list[0]->kind));
