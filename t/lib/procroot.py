@@ -113,6 +113,7 @@ FRAG: inuse 0 memory 0
     "proc/sys/kernel/pid_max": "32768\n",
     # A name in brackets may look like anything.
     "proc/1/stat": process(1, "init", "S", 1),
+    "proc/1/task/1/stat": process(1, "init", "S", 1),
     "proc/42/stat": process(42, "a) R (b", "D", 3),
     "proc/42/task/42/stat": process(42, "a) R (b", "D", 3),
     "proc/42/task/43/stat": process(43, "w", "R", 3),
