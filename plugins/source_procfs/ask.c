@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Threads that may be lost. Each is detached and holds a reference; normally there is one, which sleeps
- * between scrapes, and one more for each question that hangs. */
+/* Threads that may be lost. Each is detached and holds a reference; normally there is one, which
+ * sleeps between scrapes, and one more for each question that hangs. */
 #include "ask.h"
 
 #include <pthread.h>
@@ -53,6 +53,7 @@ static struct question *take_locked(struct asker *a)
 static void *thread_main(void *arg)
 {
 	struct asker *a = arg;
+	pthread_setname_np(pthread_self(), "tr-ask");
 	pthread_mutex_lock(&a->lock);
 	for (;;) {
 		while (!a->head && !a->closed)

@@ -40,6 +40,9 @@ int collector_open(struct collector *c, enum collector_id id, const struct procf
 		if (!c->family[i].name)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 	}
+	for (int i = 0; i < COLLECTOR_FILES && t->files[i].path; i++)
+		if (!(c->file[i] = files_add(files, t->files[i].path)))
+			return tr_err_set(e, -ENOMEM, "out of memory");
 	if (t->state_size && !(c->state = calloc(1, t->state_size)))
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	int rc = t->open ? t->open(c, e) : 0;

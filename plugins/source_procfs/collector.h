@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a collector is: a row of a table that says which files it reads, what makes samples of their text,
- * and under which names. Names, labels, types and values are those of node_exporter 1.5. */
+/* What a collector is: a row of a table that says which files it reads, what makes samples of their
+ * text, and under which names. Names, labels, types and values are those of node_exporter 1.5. */
 #ifndef PROCFS_COLLECTOR_H
 #define PROCFS_COLLECTOR_H
 
@@ -16,8 +16,8 @@ struct metric {
 	enum tr_sample_type type;
 };
 
-/* A file whose text parse() turns into samples. What can't be read as it should is left out; parse()
- * returns what was wrong first, a literal, or NULL. */
+/* A file whose text parse() turns into samples. What can't be read as it should is left out;
+ * parse() returns what was wrong first, a literal, or NULL. */
 struct source_file {
 	const char *path; /* below the root */
 	bool optional;    /* without it there is nothing to say */
@@ -37,9 +37,12 @@ struct collector_type {
 	int (*open)(struct collector *c, struct tr_err *e);
 	void (*close)(struct collector *c);
 	void (*collect)(struct collector *c, struct out *o); /* what isn't made of files' texts */
-	/* For what may take long: appends the text of which parse() then makes samples. Runs on a thread of its
-	 * own, and touches nothing but the directory that is the root. */
-	void (*gather)(int root, struct tr_sb *text);
+	/* For what may take long: appends the text of which parse() then makes samples. Runs on
+	 * another thread, and touches nothing but the directory that is the root and what it
+	 * remembers from one call to the next: *memory, NULL at first, given to forget() at the
+	 * end. */
+	void (*gather)(int root, struct tr_sb *text, void **memory);
+	void (*forget)(void *memory);
 	const char *(*parse)(struct collector *c, int arg, tr_str text, struct out *o);
 };
 
@@ -47,10 +50,11 @@ struct collector {
 	const struct collector_type *type;
 	const struct procfs_cfg *cfg;
 	struct files *files;
-	struct tr_match *match;                 /* for the options' patterns, or NULL */
+	struct tr_match *match;                  /* for the options' patterns, or NULL */
 	struct family family[COLLECTOR_METRICS]; /* of type->metrics */
-	uint64_t every; /* of so many scrapes one is this collector's */
-	void *state;    /* type->state_size bytes, zeroed at first */
+	struct file *file[COLLECTOR_FILES];      /* of type->files */
+	uint64_t every;                          /* of so many scrapes one is this collector's */
+	void *state;                             /* type->state_size bytes, zeroed at first */
 };
 
 extern const struct collector_type collector_cpu, collector_meminfo, collector_loadavg,
@@ -68,7 +72,8 @@ void collector_close(struct collector *c);
 
 /* Whether the pattern is there and matches. */
 bool collector_matches(const struct collector *c, const struct tr_regex *re, tr_str s);
-/* A device is taken when it matches `include`, or where that isn't given, doesn't match `exclude`. */
+/* A device is taken when it matches `include`, or where that isn't given, doesn't match `exclude`.
+ */
 bool collector_takes(const struct collector *c, const struct tr_regex *include,
 		     const struct tr_regex *exclude, tr_str s);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cpu: the lines of /proc/stat by processor, "cpu0 user nice system idle iowait irq softirq steal guest
- * guest_nice" in hundredths of a second (proc(5)), the share of time that was used, and what sysfs counts of
- * throttling. */
+/* cpu: the lines of /proc/stat by processor, "cpu0 user nice system idle iowait irq softirq steal
+ * guest guest_nice" in hundredths of a second (proc(5)), the share of time that was used, and what
+ * sysfs counts of throttling. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -38,8 +38,8 @@ struct cpu {
 	size_t nthrottled, ncpus; /* ncpus: when they were looked for */
 };
 
-/* Counters of a running processor jump back a little; of one that was taken out and put in again, by all
- * that it had. */
+/* Counters of a running processor jump back a little; of one that was taken out and put in again,
+ * by all that it had. */
 static void keep_highest(double *last, const double *now)
 {
 	if (last[IDLE] - now[IDLE] >= 3.0)
@@ -193,7 +193,8 @@ static void put_throttled(struct collector *c, const struct throttled *t, struct
 static void put_isolated(struct collector *c, struct out *o)
 {
 	char text[1024];
-	ptrdiff_t n = file_peek(c->files->root, "sys/devices/system/cpu/isolated", text, sizeof text);
+	ptrdiff_t n =
+		file_peek(c->files->root, "sys/devices/system/cpu/isolated", text, sizeof text);
 	tr_str list = { text, n > 0 ? (size_t)n : 0 }, range, first;
 	while (text_part(&list, ',', &range)) {
 		uint64_t from, to;

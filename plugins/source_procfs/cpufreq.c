@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cpufreq: how fast each processor runs, from sysfs, in kHz there. Some drivers ask the hardware, so it runs
- * aside. */
+/* cpufreq: how fast each processor runs, from sysfs, in kHz there. Some drivers ask the hardware,
+ * so it runs aside. */
 #include <stdio.h>
 
 #include "collector.h"
@@ -22,11 +22,12 @@ static const char *const files[FAMILIES] = { "cpuinfo_cur_freq", "cpuinfo_min_fr
 					     "scaling_min_freq", "scaling_max_freq" };
 
 /* Lines "CPU kHz kHz …", "-" for what isn't there. */
-static void gather(int root, struct tr_sb *text)
+static void gather(int root, struct tr_sb *text, void **memory)
 {
 	struct entries cpus;
 	const char *name;
 	uint64_t v;
+	(void)memory;
 	if (entries_open(&cpus, root, "sys/devices/system/cpu") < 0)
 		return;
 	while ((name = entries_next(&cpus))) {

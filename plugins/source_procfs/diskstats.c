@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* diskstats: /proc/diskstats, "254 0 vda" and eleven to seventeen numbers by the kernel's age (Linux
- * Documentation/admin-guide/iostats.rst); and what udev knows of the device. */
+/* diskstats: /proc/diskstats, "254 0 vda" and eleven to seventeen numbers by the kernel's age
+ * (Linux Documentation/admin-guide/iostats.rst); and what udev knows of the device. */
 #include <stdio.h>
 
 #include "collector.h"
@@ -9,7 +9,10 @@
 enum { HEAD = 3, OLDEST = 11, COLUMNS = 17 };
 enum { INFO = COLUMNS, FILESYSTEM_INFO, MAPPER_INFO, ATA_CACHE, ATA_CACHE_ON, ATA_RPM, FAMILIES };
 
-#define COUNTER(name) { "node_disk_" name "_total", TR_SAMPLE_COUNTER }
+#define COUNTER(name)                                         \
+	{                                                     \
+		"node_disk_" name "_total", TR_SAMPLE_COUNTER \
+	}
 static const struct metric metrics[FAMILIES] = {
 	COUNTER("reads_completed"),
 	COUNTER("reads_merged"),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A run of samples with the same labels is a segment: its labels cost one cell each, whatever the number of
- * its samples. */
+/* A run of samples with the same labels is a segment: its labels cost one cell each, whatever the
+ * number of its samples. */
 #include "emit.h"
 
 #define OUT_COLUMN(id, name, shape) [id] = { TR_STR(name), shape },
@@ -39,8 +39,8 @@ static void emit_labels(struct out *o, const struct label_value *v, size_t n)
 	o->failed |= !e->open;
 	for (size_t i = 0; i < n && e->open; i++) {
 		int col = v[i].value.n ? column(e, v[i].label) : 0;
-		o->failed |= col < 0 || (v[i].value.n &&
-					 !tr_writer_set(e->w, col, tr_cell_of(v[i].value)));
+		o->failed |= col < 0 ||
+			     (v[i].value.n && !tr_writer_set(e->w, col, tr_cell_of(v[i].value)));
 	}
 }
 

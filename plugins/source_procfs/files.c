@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reading what the kernel makes up on the spot: sizes aren't known before, a text comes in pieces. */
+/* Reading what the kernel makes up on the spot: sizes aren't known before, a text comes in pieces.
+ */
 #include "files.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* filesystem: /proc/1/mounts and statfs(2) of each mount point. A mount that hangs is not asked again until
- * it has answered; it costs a thread (ask.h), and its own samples. */
+/* filesystem: /proc/1/mounts and statfs(2) of each mount point. A mount that hangs is not asked
+ * again until it has answered; it costs a thread (ask.h), and its own samples. */
 #include "filesystem.h"
 
 #include <errno.h>
@@ -234,8 +234,7 @@ static void make_list(struct collector *c, struct asker *a, tr_str text)
 
 static void put_mount(struct collector *c, const struct mount *m, bool failed, struct out *o)
 {
-	const struct statfs *st = &m->place->st;
-	double block = (double)st->f_bsize;
+	const struct statfs *st = &m->place->st; /* its thread's, while it hangs */
 	const struct label_value labels[] = {
 		{ LABEL_DEVICE, tr_str_c(m->device) },
 		{ LABEL_MOUNTPOINT, tr_str_c(m->place->mountpoint) },
@@ -245,6 +244,7 @@ static void put_mount(struct collector *c, const struct mount *m, bool failed, s
 	out_put(o, &c->family[DEVICE_ERROR], failed);
 	if (failed)
 		return;
+	double block = (double)st->f_bsize;
 	out_put(o, &c->family[SIZE], (double)st->f_blocks * block);
 	out_put(o, &c->family[FREE], (double)st->f_bfree * block);
 	out_put(o, &c->family[AVAIL], (double)st->f_bavail * block);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* hwmon: the sensors of sysfs (Linux Documentation/hwmon/sysfs-interface.rst), "temp1_input" and 41000. A
- * bus may be slow or stuck, so it runs aside. */
+/* hwmon: the sensors of sysfs (Linux Documentation/hwmon/sysfs-interface.rst), "temp1_input" and
+ * 41000. A bus may be slow or stuck, so it runs aside. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -33,10 +33,10 @@ struct sensor_file {
 
 static bool sensor_file(tr_str name, struct sensor_file *f)
 {
-	static const char *const types[] = { "vrm",  "beep_enable", "update_interval", "in",
-					     "cpu",  "fan",         "pwm",             "temp",
-					     "curr", "power",       "energy",          "humidity",
-					     "intrusion" };
+	static const char *const types[] = {
+		"vrm",  "beep_enable", "update_interval", "in",     "cpu",      "fan",      "pwm",
+		"temp", "curr",        "power",           "energy", "humidity", "intrusion"
+	};
 	size_t i = 0, k;
 	while (i < name.n && !(name.p[i] >= '0' && name.p[i] <= '9'))
 		i++;
@@ -64,7 +64,8 @@ static tr_str clean(tr_str s, char *to, size_t size)
 	for (size_t i = 0; i < s.n && n < size; i++) {
 		char c = s.p[i];
 		c = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-		bool good = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == ':' || c == '_';
+		bool good =
+			(c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == ':' || c == '_';
 		to[n++] = good ? c : '_';
 	}
 	tr_str out = { to, n };
@@ -75,7 +76,8 @@ static tr_str clean(tr_str s, char *to, size_t size)
 	return out;
 }
 
-/* ---- on the thread aside: lines "chip NAME [HUMAN]", then "FILE VALUE" of its files, tabs between ---- */
+/* ---- on the thread aside: lines "chip NAME [HUMAN]", then "FILE VALUE" of its files, tabs between
+ * ---- */
 
 static tr_str last_part(tr_str path)
 {
@@ -84,8 +86,8 @@ static tr_str last_part(tr_str path)
 	return (tr_str){ path.p + n, path.n - n };
 }
 
-/* What a chip is called: by the device that it is on and that one's bus, else by its own name, else by its
- * number. */
+/* What a chip is called: by the device that it is on and that one's bus, else by its own name, else
+ * by its number. */
 static void put_chip_name(struct tr_sb *text, int chip, const char *number, tr_str human)
 {
 	char link[PATH_MAX], real[PATH_MAX], a[128], b[128];
@@ -127,16 +129,18 @@ static void put_values(struct tr_sb *text, int dir, const char *path)
 	entries_close(&files);
 }
 
-static void gather(int root, struct tr_sb *text)
+static void gather(int root, struct tr_sb *text, void **memory)
 {
 	struct entries chips;
 	const char *name;
+	(void)memory;
 	if (entries_open(&chips, root, "sys/class/hwmon") < 0)
 		return;
 	while ((name = entries_next(&chips))) {
 		char raw[128], cleaned[128];
-		int chip = name[0] == '.' ? -1
-					  : openat(chips.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		int chip = name[0] == '.'
+				   ? -1
+				   : openat(chips.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (chip < 0)
 			continue;
 		ptrdiff_t n = file_peek(chip, "name", raw, sizeof raw);
@@ -196,9 +200,8 @@ static int name_of(const struct sensor_file *f, bool has_plain, char *to, size_t
 		*factor = interval ? 0.001 : 1e-6;
 	} else if (tr_str_is(f->type, "humidity")) {
 		*factor = 1e-6;
-	} else if (tr_str_is(f->type, "fan") &&
-		   (tr_str_is(e, "input") || tr_str_is(e, "min") || tr_str_is(e, "max") ||
-		    tr_str_is(e, "target"))) {
+	} else if (tr_str_is(f->type, "fan") && (tr_str_is(e, "input") || tr_str_is(e, "min") ||
+						 tr_str_is(e, "max") || tr_str_is(e, "target"))) {
 		unit = "_rpm";
 	}
 	return n + snprintf(to + n, size - (size_t)n, "%s", unit);
@@ -230,12 +233,10 @@ static void put_value(struct collector *c, const struct sensor_file *f, bool pla
 	if (!k)
 		return;
 	if (!k->known) {
-		k->known = true;
+		bool counter = tr_str_ends(s, TR_STR("_joule_total"));
 		k->family = (struct family){ text_is_name(s) ? tr_name(s) : NULL,
-					     tr_str_is(f->type, "energy") &&
-							     tr_str_ends(s, TR_STR("_joule_total"))
-						     ? TR_SAMPLE_COUNTER
-						     : TR_SAMPLE_GAUGE };
+					     counter ? TR_SAMPLE_COUNTER : TR_SAMPLE_GAUGE };
+		k->known = k->family.name;
 	}
 	if (tr_str_is(f->type, "beep_enable"))
 		v = v == 1;
@@ -245,8 +246,8 @@ static void put_value(struct collector *c, const struct sensor_file *f, bool pla
 	out_put(o, &k->family, factor == 1e-6 ? v / 1000000.0 : v * factor);
 }
 
-static void put_file(struct collector *c, tr_str chip, tr_str name, tr_str value, tr_str chip_values,
-		     struct out *o)
+static void put_file(struct collector *c, tr_str chip, tr_str name, tr_str value,
+		     tr_str chip_values, struct out *o)
 {
 	struct sensor_file f;
 	char sensor[48];
@@ -283,7 +284,8 @@ static const char *parse(struct collector *c, int arg, tr_str text, struct out *
 		if (!text_part(&line, '\t', &chip))
 			chip = TR_STR("");
 		values = text;
-		const struct label_value labels[] = { { LABEL_CHIP, chip }, { LABEL_CHIP_NAME, line } };
+		const struct label_value labels[] = { { LABEL_CHIP, chip },
+						      { LABEL_CHIP_NAME, line } };
 		if (line.n) {
 			out_labels(o, labels, 2);
 			out_put(o, &c->family[CHIP_NAMES], 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Metrics that are named by what a file says: what was found out about a word once is remembered, since
- * a file has its words in the same order at every scrape. */
+/* Metrics that are named by what a file says: what was found out about a word once is remembered,
+ * since a file has its words in the same order at every scrape. */
 #ifndef PROCFS_KEYS_H
 #define PROCFS_KEYS_H
 
@@ -27,6 +27,7 @@ static inline void keys_rewind(struct keys *k)
 /* The entry of a word, made if need be; NULL when out of memory or past a bound that no real file
  * comes near. Good until the next call. */
 struct key *keys_find(struct keys *k, tr_str text);
+#define KEYS_FULL "there is no room for another name"
 void keys_free(struct keys *k);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* meminfo: every line of /proc/meminfo, "Active(anon):  123 kB" (proc(5)), and the share of memory that is
- * in use. */
+/* meminfo: every line of /proc/meminfo, "Active(anon):  123 kB" (proc(5)), and the share of memory
+ * that is in use. */
 #include <stdio.h>
 
 #include "collector.h"
@@ -14,7 +14,7 @@ struct meminfo {
 };
 
 /* "Active(anon)" in kB is node_memory_Active_anon_bytes. */
-static bool make_family(struct key *k, tr_str word, bool kib)
+static void make_family(struct key *k, tr_str word, bool kib)
 {
 	char name[256];
 	int n = snprintf(name, sizeof name, "node_memory_");
@@ -26,25 +26,29 @@ static bool make_family(struct key *k, tr_str word, bool kib)
 	tr_str s = { name, (size_t)n };
 	k->factor = kib ? 1024 : 1;
 	k->family.type = tr_str_ends(s, TR_STR("_total")) ? TR_SAMPLE_COUNTER : TR_SAMPLE_GAUGE;
-	k->known = true;
 	k->family.name = text_is_name(s) ? tr_name(s) : NULL;
-	return k->family.name;
+	k->known = k->family.name;
 }
 
-static bool line_sample(struct keys *keys, tr_str line, struct out *o, tr_str *word, double *v)
+static const char *line_sample(struct keys *keys, tr_str line, struct out *o, tr_str *word,
+			       double *v)
 {
 	tr_str words[4];
 	size_t n = text_words(line, words, 4);
 	if (n < 2 || n > 3 || words[0].n < 2 || !tr_str_ends(words[0], TR_STR(":")) ||
 	    !text_f64(words[1], v))
-		return false;
+		return "a line isn't \"Name: number kB\"";
 	*word = (tr_str){ words[0].p, words[0].n - 1 };
 	struct key *k = keys_find(keys, *word);
-	if (!k || (!k->known && !make_family(k, *word, n == 3)) || !k->family.name)
-		return false;
+	if (!k)
+		return KEYS_FULL;
+	if (!k->known)
+		make_family(k, *word, n == 3);
+	if (!k->family.name)
+		return "a name can't be a metric's";
 	*v *= k->factor;
 	out_put(o, &k->family, *v);
-	return true;
+	return NULL;
 }
 
 static const char *parse(struct collector *c, int arg, tr_str text, struct out *o)
@@ -58,8 +62,9 @@ static const char *parse(struct collector *c, int arg, tr_str text, struct out *
 	while (text_line(&text, &line)) {
 		if (tr_str_trim(line).n == 0)
 			continue;
-		if (!line_sample(&m->keys, line, o, &word, &v))
-			wrong = "a line isn't \"Name: number kB\"";
+		const char *w = line_sample(&m->keys, line, o, &word, &v);
+		if (w)
+			wrong = w;
 		else if (tr_str_is(word, "MemTotal"))
 			total = v;
 		else if (tr_str_is(word, "MemAvailable"))

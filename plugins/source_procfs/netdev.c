@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* netdev: /proc/net/dev, two lines of headings and "eth0: …" with sixteen numbers a device; and what only
- * sysfs counts. */
+/* netdev: /proc/net/dev, two lines of headings and "eth0: …" with sixteen numbers a device; and
+ * what only sysfs counts. */
 #include <stdio.h>
 
 #include "collector.h"
@@ -8,13 +8,16 @@
 
 enum { COLUMNS = 16, NOHANDLER = COLUMNS, FAMILIES };
 
-#define COUNTER(name) { "node_network_" name "_total", TR_SAMPLE_COUNTER }
+#define COUNTER(name)                                            \
+	{                                                        \
+		"node_network_" name "_total", TR_SAMPLE_COUNTER \
+	}
 static const struct metric metrics[FAMILIES] = {
-	COUNTER("receive_bytes"),       COUNTER("receive_packets"),  COUNTER("receive_errs"),
-	COUNTER("receive_drop"),        COUNTER("receive_fifo"),     COUNTER("receive_frame"),
+	COUNTER("receive_bytes"),       COUNTER("receive_packets"),   COUNTER("receive_errs"),
+	COUNTER("receive_drop"),        COUNTER("receive_fifo"),      COUNTER("receive_frame"),
 	COUNTER("receive_compressed"),  COUNTER("receive_multicast"), COUNTER("transmit_bytes"),
-	COUNTER("transmit_packets"),    COUNTER("transmit_errs"),    COUNTER("transmit_drop"),
-	COUNTER("transmit_fifo"),       COUNTER("transmit_colls"),   COUNTER("transmit_carrier"),
+	COUNTER("transmit_packets"),    COUNTER("transmit_errs"),     COUNTER("transmit_drop"),
+	COUNTER("transmit_fifo"),       COUNTER("transmit_colls"),    COUNTER("transmit_carrier"),
 	COUNTER("transmit_compressed"), COUNTER("receive_nohandler"),
 };
 
@@ -42,8 +45,8 @@ static const char *parse(struct collector *c, int arg, tr_str text, struct out *
 		const char *colon = line.n ? memrchr(line.p, ':', line.n) : NULL;
 		size_t n = colon ? (size_t)(colon - line.p) : 0;
 		tr_str device = tr_str_trim((tr_str){ line.p, n });
-		bool good = device.n && text_words((tr_str){ line.p + n + 1, line.n - n - 1 }, words,
-						   COLUMNS) == COLUMNS;
+		bool good = device.n && text_words((tr_str){ line.p + n + 1, line.n - n - 1 },
+						   words, COLUMNS) == COLUMNS;
 		for (size_t i = 0; good && i < COLUMNS; i++)
 			good = text_f64(words[i], &v[i]);
 		if (!good) {

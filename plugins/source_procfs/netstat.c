@@ -25,12 +25,13 @@ static const char *put(struct collector *c, int file, tr_str protocol, tr_str fi
 	tr_str whole = { name, (size_t)n }, wanted = { name + 13, (size_t)n - 13 };
 	struct key *k = keys_find(&s->keys[file], wanted);
 	if (!k)
-		return "too many fields";
+		return KEYS_FULL;
 	if (!k->known) {
-		k->known = true;
 		k->family.type = TR_SAMPLE_UNTYPED;
-		if (collector_matches(c, c->cfg->netstat_fields, wanted))
+		k->known = !collector_matches(c, c->cfg->netstat_fields, wanted);
+		if (!k->known)
 			k->family.name = tr_name(whole);
+		k->known |= k->family.name != NULL;
 	}
 	if (k->family.name)
 		out_put(o, &k->family, v);
@@ -94,7 +95,10 @@ const struct collector_type collector_netstat = {
 	.name = "netstat",
 	.files = { { .path = "proc/net/netstat", .arg = NETSTAT, .parse = parse_pairs },
 		   { .path = "proc/net/snmp", .arg = SNMP, .parse = parse_pairs },
-		   { .path = "proc/net/snmp6", .optional = true, .arg = SNMP6, .parse = parse_snmp6 } },
+		   { .path = "proc/net/snmp6",
+		     .optional = true,
+		     .arg = SNMP6,
+		     .parse = parse_snmp6 } },
 	.state_size = sizeof(struct netstat),
 	.close = netstat_close,
 };

@@ -32,23 +32,17 @@ static const struct tr_word collector_words[] = {
 };
 
 /* The interval of one collector. */
-#define EVERY(opt, id)                             \
-	{                                          \
-		.name = opt ".interval",           \
-		.type = TR_OPT_DURATION,           \
-		.at = AT(every_ns[id], int64_t),   \
-		.min = TR_SEC,                     \
-		.dflt_doc = "interval",            \
-		.doc = "How often this collector scrapes: a multiple of interval.", \
+#define EVERY(opt, id)                                                                             \
+	{                                                                                          \
+		.name = opt ".interval", .type = TR_OPT_DURATION, .at = AT(every_ns[id], int64_t), \
+		.min = TR_SEC, .dflt_doc = "interval",                                             \
+		.doc = "How often this collector scrapes: a multiple of interval.",                \
 	}
 
-#define PATTERN(opt, field, def, text)                   \
-	{                                                \
-		.name = opt,                             \
-		.type = TR_OPT_REGEX,                    \
-		.at = AT(field, struct tr_regex *),      \
-		.dflt = def,                             \
-		.doc = text,                             \
+#define PATTERN(opt, field, def, text)                                                 \
+	{                                                                              \
+		.name = opt, .type = TR_OPT_REGEX, .at = AT(field, struct tr_regex *), \
+		.dflt = def, .doc = text,                                              \
 	}
 
 const struct tr_opt procfs_opts[] = {
@@ -83,7 +77,8 @@ const struct tr_opt procfs_opts[] = {
 	EVERY("meminfo", COLLECTOR_MEMINFO),
 	EVERY("loadavg", COLLECTOR_LOADAVG),
 	EVERY("diskstats", COLLECTOR_DISKSTATS),
-	PATTERN("diskstats.device_include", disk_include, NULL, "The disks to take, and no others."),
+	PATTERN("diskstats.device_include", disk_include, NULL,
+		"The disks to take, and no others."),
 	PATTERN("diskstats.device_exclude", disk_exclude,
 		"^(ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\\d+n\\d+p)\\d+$",
 		"The disks to leave out, where device_include isn't given."),
@@ -170,9 +165,10 @@ void procfs_check(const void *p, struct tr_check *c)
 		const char *name = collector_words[i].word;
 		snprintf(opt, sizeof opt, "%s.interval", name);
 		if (cfg->every_ns[i] % cfg->interval_ns != 0)
-			tr_check_fail(c, opt, "%s is no multiple of interval", opt);
+			tr_check_fail(c, opt, "%s must be a multiple of interval", opt);
 		if (tr_check_given(c, name) && !is_on(cfg, i))
-			tr_check_warn(c, name, "%s has options, but isn't among the collectors", name);
+			tr_check_warn(c, name, "%s has options, but isn't among the collectors",
+				      name);
 	}
 	check_pair(c, "diskstats.device_include", "diskstats.device_exclude");
 	check_pair(c, "filesystem.mount_include", "filesystem.mount_exclude");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* pressure: /proc/pressure/cpu, io and memory, "some avg10=0.00 avg60=0.00 avg300=0.00 total=123" (Linux
- * Documentation/accounting/psi.rst); total is in microseconds. */
+/* pressure: /proc/pressure/cpu, io and memory, "some avg10=0.00 avg60=0.00 avg300=0.00 total=123"
+ * (Linux Documentation/accounting/psi.rst); total is in microseconds. */
 #include "collector.h"
 #include "text.h"
 
@@ -14,7 +14,8 @@ static const struct metric metrics[] = {
 
 enum { CPU, IO, MEMORY };
 
-/* By file, then "some" and "full". A machine's processor always does something: its "full" says nothing. */
+/* By file, then "some" and "full". A machine's processor always does something: its "full" says
+ * nothing. */
 static const int family_of[3][2] = { { 0, -1 }, { 1, 2 }, { 3, 4 } };
 
 static bool total_of(tr_str line, uint64_t *us)
@@ -51,5 +52,8 @@ const struct collector_type collector_pressure = {
 	.nmetrics = sizeof metrics / sizeof metrics[0],
 	.files = { { .path = "proc/pressure/cpu", .optional = true, .arg = CPU, .parse = parse },
 		   { .path = "proc/pressure/io", .optional = true, .arg = IO, .parse = parse },
-		   { .path = "proc/pressure/memory", .optional = true, .arg = MEMORY, .parse = parse } },
+		   { .path = "proc/pressure/memory",
+		     .optional = true,
+		     .arg = MEMORY,
+		     .parse = parse } },
 };

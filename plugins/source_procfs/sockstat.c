@@ -22,7 +22,7 @@ static bool is_known(tr_str word)
 	return false;
 }
 
-static void put(struct keys *keys, tr_str protocol, tr_str word, const char *suffix, double v,
+static bool put(struct keys *keys, tr_str protocol, tr_str word, const char *suffix, double v,
 		struct out *o)
 {
 	char name[320];
@@ -30,13 +30,15 @@ static void put(struct keys *keys, tr_str protocol, tr_str word, const char *suf
 			 suffix);
 	struct key *k = keys_find(keys, (tr_str){ name, (size_t)n });
 	if (!k)
-		return;
+		return false;
 	if (!k->known) {
-		k->family = (struct family){ tr_name((tr_str){ name, (size_t)n }), TR_SAMPLE_GAUGE };
+		k->family =
+			(struct family){ tr_name((tr_str){ name, (size_t)n }), TR_SAMPLE_GAUGE };
 		k->known = k->family.name;
 	}
 	if (k->known)
 		out_put(o, &k->family, v);
+	return k->known;
 }
 
 /* arg: 1 for IPv6, whose file doesn't count the sockets in use. */
@@ -59,10 +61,12 @@ static const char *parse(struct collector *c, int arg, tr_str text, struct out *
 				wrong = "a name without its number";
 				break;
 			}
-			if (sockets ? arg == 0 && tr_str_is(word, "used") : is_known(word))
-				put(&s->keys[arg], protocol, word, "", v, o);
-			if (!sockets && tr_str_is(word, "mem"))
-				put(&s->keys[arg], protocol, word, "_bytes", v * s->page_bytes, o);
+			if (sockets ? arg || !tr_str_is(word, "used") : !is_known(word))
+				continue;
+			if (!put(&s->keys[arg], protocol, word, "", v, o) ||
+			    (tr_str_is(word, "mem") &&
+			     !put(&s->keys[arg], protocol, word, "_bytes", v * s->page_bytes, o)))
+				wrong = KEYS_FULL;
 		}
 	}
 	return wrong;

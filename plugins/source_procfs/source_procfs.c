@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The source `procfs`: at each instant of its schedule the collectors that are due put their samples, all
- * with that instant for their time. What may hang is asked aside and puts its samples when it answers. An
- * instant at which there is no room for events is skipped and counted: data that is read later would not be
- * of that instant. */
+/* The source `procfs`: at each instant of its schedule the collectors that are due put their
+ * samples, all with that instant for their time. What may hang is asked aside and puts its samples
+ * when it answers. An instant at which there is no room for events is skipped and counted: data
+ * that is read later would not be of that instant. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,12 +11,13 @@
 #include "emit.h"
 #include "filesystem.h"
 
-/* A collector that runs aside. The question is an object of its own: it outlives a source that is closed
- * while it hangs. */
+/* A collector that runs aside. The question is an object of its own: it outlives a source that is
+ * closed while it hangs. */
 struct aside {
 	struct question q; /* first */
-	void (*gather)(int root, struct tr_sb *text);
+	const struct collector_type *type;
 	int root;
+	void *memory; /* its own */
 	struct tr_sb text;
 	struct instant at;
 };
@@ -67,19 +68,18 @@ static void skipped(struct source *s, const char *kind, uint64_t n, struct tr_lo
 
 static void scrape_files(struct source *s, struct collector *c)
 {
-	for (int i = 0; i < COLLECTOR_FILES && c->type->files[i].path; i++) {
+	for (int i = 0; i < COLLECTOR_FILES && c->file[i]; i++) {
 		const struct source_file *f = &c->type->files[i];
-		struct file *file = files_add(&s->files, f->path);
 		tr_str text;
-		int rc = file ? file_read(&s->files, file, s->scrapes, &text) : -ENOMEM;
-		if (!file || (rc < 0 && f->optional))
+		int rc = file_read(&s->files, c->file[i], s->scrapes, &text);
+		if (rc < 0 && f->optional)
 			continue;
-		const char *wrong = rc < 0 ? strerror(-rc)
-					   : f->parse(c, f->arg, text, &s->emit.out);
+		const char *wrong =
+			rc < 0 ? strerror(-rc) : f->parse(c, f->arg, text, &s->emit.out);
 		if (wrong)
-			file_trouble(s, file, wrong, rc);
+			file_trouble(s, c->file[i], wrong, rc);
 		else
-			file->named = false;
+			c->file[i]->named = false;
 	}
 }
 
@@ -169,8 +169,8 @@ static bool is_done(struct source *s)
 
 /* ---- what the engine calls ---- */
 
-/* run() follows at once where there is room for events: a scrape that is still pending at the next look had
- * none. */
+/* run() follows at once where there is room for events: a scrape that is still pending at the next
+ * look had none. */
 static void procfs_tend(void *self)
 {
 	struct source *s = self;
@@ -226,15 +226,16 @@ static void aside_free(struct question *q)
 {
 	struct aside *a = (struct aside *)q;
 	tr_sb_free(&a->text);
-	if (a->root >= 0)
-		close(a->root);
+	if (a->memory)
+		a->type->forget(a->memory);
+	close(a->root);
 	free(a);
 }
 
 static void aside_ask(struct question *q)
 {
 	struct aside *a = (struct aside *)q;
-	a->gather(a->root, &a->text);
+	a->type->gather(a->root, &a->text, &a->memory);
 }
 
 static struct aside *aside_new(const struct source *s, const struct collector *c)
@@ -243,7 +244,7 @@ static struct aside *aside_new(const struct source *s, const struct collector *c
 	if (!a)
 		return NULL;
 	*a = (struct aside){ .q = { .ask = aside_ask, .free = aside_free },
-			     .gather = c->type->gather,
+			     .type = c->type,
 			     .root = fcntl(s->files.root, F_DUPFD_CLOEXEC, 0) };
 	if (a->root < 0) {
 		free(a);
@@ -275,9 +276,11 @@ static void procfs_close(void *self)
 static int make_match(struct source *s)
 {
 	const struct procfs_cfg *cfg = s->cfg;
-	const struct tr_regex *all[] = { cfg->disk_include,  cfg->disk_exclude,	 cfg->net_include,
-					 cfg->net_exclude,   cfg->mount_include, cfg->mount_exclude,
-					 cfg->fstype_exclude, cfg->netstat_fields, cfg->vmstat_fields };
+	const struct tr_regex *all[] = { cfg->disk_include,   cfg->disk_exclude,
+					 cfg->net_include,    cfg->net_exclude,
+					 cfg->mount_include,  cfg->mount_exclude,
+					 cfg->fstype_exclude, cfg->netstat_fields,
+					 cfg->vmstat_fields };
 	const struct tr_regex *there[sizeof all / sizeof all[0]];
 	size_t n = 0;
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
@@ -315,8 +318,8 @@ static int procfs_open(const void *cfg, struct tr_host *h, void **self, struct t
 	s->host = h;
 	s->files.root = -1;
 	int rc = files_open(&s->files, s->cfg->root.p, e);
-	if (rc == 0 && (make_match(s) < 0 || emit_init(&s->emit, h) < 0 ||
-			!(s->asker = asker_new(wake, h))))
+	if (rc == 0 &&
+	    (make_match(s) < 0 || emit_init(&s->emit, h) < 0 || !(s->asker = asker_new(wake, h))))
 		rc = tr_err_set(e, -ENOMEM, "out of memory");
 	if (rc == 0)
 		rc = open_collectors(s, e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* thermal_zone: temperatures and cooling devices from sysfs. Firmware may take its time to answer, so it
- * runs aside. */
+/* thermal_zone: temperatures and cooling devices from sysfs. Firmware may take its time to answer,
+ * so it runs aside. */
 #include <stdio.h>
 
 #include "collector.h"
@@ -30,10 +30,11 @@ static bool put_file(struct tr_sb *text, int dir, const char *name, const char *
 }
 
 /* Lines "zone N TYPE TEMP" and "cooling N TYPE CUR MAX", with tabs between. */
-static void gather(int root, struct tr_sb *text)
+static void gather(int root, struct tr_sb *text, void **memory)
 {
 	struct entries all;
 	const char *name;
+	(void)memory;
 	if (entries_open(&all, root, "sys/class/thermal") < 0)
 		return;
 	while ((name = entries_next(&all))) {

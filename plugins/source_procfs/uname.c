@@ -12,9 +12,12 @@ static void collect(struct collector *c, struct out *o)
 	if (uname(&u) < 0)
 		return;
 	const struct label_value labels[] = {
-		{ LABEL_SYSNAME, tr_str_c(u.sysname) },   { LABEL_RELEASE, tr_str_c(u.release) },
-		{ LABEL_VERSION, tr_str_c(u.version) },   { LABEL_MACHINE, tr_str_c(u.machine) },
-		{ LABEL_NODENAME, tr_str_c(u.nodename) }, { LABEL_DOMAINNAME, tr_str_c(u.domainname) },
+		{ LABEL_SYSNAME, tr_str_c(u.sysname) },
+		{ LABEL_RELEASE, tr_str_c(u.release) },
+		{ LABEL_VERSION, tr_str_c(u.version) },
+		{ LABEL_MACHINE, tr_str_c(u.machine) },
+		{ LABEL_NODENAME, tr_str_c(u.nodename) },
+		{ LABEL_DOMAINNAME, tr_str_c(u.domainname) },
 	};
 	out_labels(o, labels, sizeof labels / sizeof labels[0]);
 	out_put(o, &c->family[0], 1);

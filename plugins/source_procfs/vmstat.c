@@ -13,12 +13,13 @@ struct vmstat {
 static void make_family(const struct collector *c, struct key *k, tr_str word)
 {
 	char name[160];
-	k->known = true;
 	k->family.type = TR_SAMPLE_UNTYPED;
-	if (!collector_matches(c, c->cfg->vmstat_fields, word))
+	k->known = !collector_matches(c, c->cfg->vmstat_fields, word);
+	if (k->known)
 		return;
 	int n = snprintf(name, sizeof name, "node_vmstat_%.*s", TR_F(word));
 	k->family.name = tr_name((tr_str){ name, (size_t)n });
+	k->known = k->family.name;
 }
 
 static const char *parse(struct collector *c, int arg, tr_str text, struct out *o)
@@ -37,7 +38,7 @@ static const char *parse(struct collector *c, int arg, tr_str text, struct out *
 		}
 		struct key *k = keys_find(&s->keys, words[0]);
 		if (!k)
-			return "too many names";
+			return KEYS_FULL;
 		if (!k->known)
 			make_family(c, k, words[0]);
 		if (k->family.name)

@@ -233,6 +233,8 @@ static void put_roff(tr_str s, bool at_line_start, struct tr_sb *out)
 			tr_sb_lit(out, "\\(ti");
 		else if (c == '"')
 			tr_sb_lit(out, "\\(dq");
+		else if (c == '|') /* a long pattern may be broken there */
+			tr_sb_lit(out, "|\\:");
 		else if (c >= 0x80)
 			tr_sb_fmt(out, "\\[u%04X]", c);
 		else

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -279,6 +280,18 @@ int statx(int dir, const char *path, int flags, unsigned mask, struct statx *st)
 {
 	GATE(-1, CALL_STAT, dir, path, dir)
 	return REAL(statx)(dir, path, flags, mask, st);
+}
+
+int statfs(const char *path, struct statfs *st)
+{
+	GATE(-1, CALL_STATFS, -1, path, -1)
+	return REAL(statfs)(path, st);
+}
+
+int statfs64(const char *path, struct statfs64 *st)
+{
+	GATE(-1, CALL_STATFS, -1, path, -1)
+	return REAL(statfs64)(path, st);
 }
 
 int inotify_init(void)

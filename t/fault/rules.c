@@ -61,6 +61,7 @@ static const char *const call_names[NCALLS] = {
 	[CALL_TRUNCATE] = "truncate",
 	[CALL_OPENDIR] = "opendir",
 	[CALL_STAT] = "stat",
+	[CALL_STATFS] = "statfs",
 	[CALL_INOTIFY_INIT] = "inotify_init",
 	[CALL_INOTIFY_ADD_WATCH] = "inotify_add_watch",
 	[CALL_SOCKET] = "socket",

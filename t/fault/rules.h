@@ -4,7 +4,7 @@
  *     CALL[@GLOB]:WHEN:EFFECT[;…]
  *
  * CALL    open read pread write pwrite fsync (fdatasync too) rename link unlink mkdir truncate
- *         opendir stat (statx too) inotify_init inotify_add_watch socket connect accept send recv
+ *         opendir stat (statx too) statfs inotify_init inotify_add_watch socket connect accept send recv
  *         malloc (calloc, realloc, … too) clock (the wall clock)
  * GLOB    only for paths like it ('*' matches '/' too, '?' one byte); for malloc: the module that
  * calls WHEN    N: the Nth such call; A-B, A-: from A to B, from A on; *: all EFFECT  an errno's
@@ -36,6 +36,7 @@ enum fault_call {
 	CALL_TRUNCATE,
 	CALL_OPENDIR,
 	CALL_STAT,
+	CALL_STATFS,
 	CALL_INOTIFY_INIT,
 	CALL_INOTIFY_ADD_WATCH,
 	CALL_SOCKET,

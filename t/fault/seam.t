@@ -86,12 +86,12 @@ def every_call_can_fail():
               "writev": "open=a", "fsync": "open=a", "fdatasync": "open=a", "ftruncate": "open=a",
               "connect": "socket", "send": "socket", "recv": "socket"}
     arg = {"open": "=a", "openat": "=a", "rename": "=a", "link": "=b", "unlink": "=a", "mkdir": "=d",
-           "stat": "=.", "statx": "=.", "inotify": "=.", "connect": "=1", "read": "=5", "pread": "=5",
+           "stat": "=.", "statx": "=.", "statfs": "=.", "inotify": "=.", "connect": "=1", "read": "=5", "pread": "=5",
            "write": "=5", "pwrite": "=5", "writev": "=5", "send": "=5", "recv": "=5"}
     names = {"openat": "open", "writev": "write", "fdatasync": "fsync", "ftruncate": "truncate",
              "statx": "stat", "inotify": "inotify_add_watch"}
     for op in ("open openat read pread write pwrite writev fsync fdatasync ftruncate rename link "
-               "unlink mkdir stat statx inotify socket connect send recv").split():
+               "unlink mkdir stat statx statfs inotify socket connect send recv").split():
         ops = before.get(op, "").split() + [op + arg.get(op, "")]
         lines = said(*ops, fault=f"{names.get(op, op)}:1:EXDEV")
         tap.is_(lines[-1:], [f"{op} EXDEV"], op)

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,6 +57,12 @@ static long do_stat(const char *path)
 	return stat(path, &st);
 }
 
+static long do_statfs(const char *path)
+{
+	struct statfs st;
+	return statfs(path, &st);
+}
+
 static long seconds(clockid_t clock)
 {
 	struct timespec t;
@@ -97,6 +104,7 @@ static long perform(const char *op, const char *arg)
 	OP("mkdir", mkdir(arg, 0700))
 	OP("stat", do_stat(arg))
 	OP("statx", do_statx(arg))
+	OP("statfs", do_statfs(arg))
 	OP("inotify", inotify_add_watch(inotify_init1(IN_CLOEXEC), arg, IN_CREATE) < 0 ? -1 : 0)
 	OP("socket", (sock = socket(AF_INET, SOCK_STREAM, 0)) < 0 ? -1 : 0)
 	OP("connect", connect_to((unsigned)n))

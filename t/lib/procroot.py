@@ -8,7 +8,7 @@ import os
 
 def process(pid, name, state, threads):
     """/proc/PID/stat"""
-    return f"{pid} ({name}) {state} 1 {pid} {pid} 0 -1 " + "9 " * 11 + f"0 {threads} " + "0 " * 31 + "0\n"
+    return f"{pid} ({name}) {state} 1 {pid} {pid} 0 -1 " + "9 " * 11 + f"{threads} " + "0 " * 31 + "0\n"
 
 
 FILES = {
@@ -113,6 +113,7 @@ FRAG: inuse 0 memory 0
     "proc/sys/kernel/pid_max": "32768\n",
     # A name in brackets may look like anything.
     "proc/1/stat": process(1, "init", "S", 1),
+    "proc/1/task/1/stat": process(1, "init", "S", 1),
     "proc/42/stat": process(42, "a) R (b", "D", 3),
     "proc/42/task/42/stat": process(42, "a) R (b", "D", 3),
     "proc/42/task/43/stat": process(43, "w", "R", 3),

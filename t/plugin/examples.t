@@ -239,4 +239,36 @@ def syslog_to_influxdb2():
     tap.is_(by[None].fields, (("message", "no syslog at all"),), "as it is")
 
 
+@tap.test
+def host():
+    """With an interval of one second instead of a minute."""
+    text = read("examples/host-console.yaml")
+    tap.need("interval: 60s" in text, "a minute")
+    dir = tempdir()
+    agent = Agent(moved(text.replace("interval: 60s", "interval: 1s"), dir, None), dir=dir,
+                  env={"LOCATION": "mill"})
+
+    def instants():
+        out = {}
+        data = agent.stdout()
+        for line in data[:data.rfind(b"\n") + 1].splitlines():
+            e = json.loads(line)
+            out.setdefault(e["timestamp"], {}).setdefault(e["name"], []).append(e)
+        return {t: e for t, e in out.items() if "node_processes_state" in e}
+    agent.wait_until(lambda: len(instants()) >= 4, 30, "four scrapes")
+    got = instants()
+    tap.ok(all(t.endswith(".000000000Z") for t in got), f"exact multiples: {sorted(got)}")
+    with_usage = [e["node_cpu_usage_ratio"][0]["value"] for e in got.values() if "node_cpu_usage_ratio" in e]
+    tap.ok(len(with_usage) >= len(got) - 1, "processor usage from the second on")
+    tap.ok(all(0 <= v <= 1 for v in with_usage), f"{with_usage}")
+    for events in got.values():
+        tap.ok(0 < events["node_memory_usage_ratio"][0]["value"] < 1, "memory usage")
+        tap.is_(sum(e["value"] for e in events["node_processes_state"]),
+                events["node_processes_pids"][0]["value"], "processes by state")
+    labels = {(e["labels"].get("host_id"), e["labels"].get("location"), e["labels"].get("host"))
+              for events in got.values() for same in events.values() for e in same}
+    tap.is_(labels, {(os.uname().nodename, "mill", None)}, "tags")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
 tap.main()
