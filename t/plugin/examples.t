@@ -5,12 +5,13 @@ Loki. Only paths, the URL and the API's address are others."""
 import glob
 import os
 import re
+import socket
 import time
 
 import tap
 from logs import nginx_lines
 from peers import FakeLoki
-from tailrace import Agent, command, tempdir
+from tailrace import Agent, command, free_port, tempdir
 
 CONF = os.path.join(os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), "../..")), "conf")
 DEFAULT = "tailrace.yaml"
@@ -142,6 +143,33 @@ def var_log():
                       ("history", None, "/log/apt/history.log")}, "streams")
     tap.is_(by["syslog", "sshd", "/log/syslog"].ts // 1000, now * 10**6 + 123456, "time of a new line")
     tap.is_(by["syslog", "kernel", "/log/syslog"].ts // 10**9, now, "time of an old one")
+
+
+@tap.test
+def syslog():
+    dir = tempdir()
+    peer = FakeLoki()
+    port = free_port()
+    text = read("examples/syslog-loki.yaml").replace("//:514", f"//127.0.0.1:{port}")
+    agent = Agent(moved(text.replace("/run/tailrace", dir), dir, peer), dir=dir)
+    now = int(time.time())
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as s:
+            s.connect(("127.0.0.1", port))
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+            s.send(f'<134>1 {stamp} fw1 ids 7 M1 [rule@1 id="5"] by {kind.name}\n'.encode())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.sendto(b"<13>local: one", f"{dir}/log.sock")
+    peer.wait_lines(3)
+    tap.is_(agent.stop(), 0, "exit code")
+    lines = {e.line.decode(): e for e in peer.entries}
+    e = lines["by SOCK_STREAM"]
+    tap.is_(dict(e.labels), {"job": "syslog", "host": "fw1", "app": "ids", "facility": "local0",
+                             "severity": "info"}, "labels")
+    tap.is_((e.ts // 10**9, e.meta("procid"), e.meta("msgid"), e.meta("sd_rule_1_id"), e.meta("peer")),
+            (now, "7", "M1", "5", "127.0.0.1"), "time and metadata")
+    tap.is_(dict(lines["by SOCK_DGRAM"].labels), dict(e.labels), "by UDP")
+    tap.is_(lines["one"].label("host"), socket.gethostname(), "the local one")
 
 
 tap.main()
