@@ -99,12 +99,11 @@ static void watch_idle(struct source *s, const struct conn *c)
 		s->expire_ns = s->now_ns + limit;
 }
 
+/* s->fresh becomes the connection. */
 static int take_up(struct source *s, const struct listener *l, int fd, const struct in6_addr *addr)
 {
-	struct conn *c = calloc(1, sizeof *c);
+	struct conn *c = s->fresh;
 	struct tr_err e = { 0 };
-	if (!c)
-		return -ENOMEM;
 	c->item = (struct item){ .kind = ITEM_CONN, .fd = fd, .local = l->item.local };
 	c->want = WANT_MIN;
 	c->origin.local = l->item.local;
@@ -119,9 +118,9 @@ static int take_up(struct source *s, const struct listener *l, int fd, const str
 	if (rc < 0) {
 		if (c->tls)
 			tr_tls_free(&c->tls);
-		free(c);
 		return rc;
 	}
+	s->fresh = NULL;
 	link_newest(s, c);
 	watch_idle(s, c);
 	s->nconns++;
@@ -161,6 +160,9 @@ enum visit conn_accept(struct source *s, struct listener *l)
 		struct sockaddr_storage sa;
 		struct in6_addr addr;
 		socklen_t len = sizeof sa;
+		/* what can fail comes before: who was accepted can't wait any more */
+		if (!s->fresh && !(s->fresh = calloc(1, sizeof *s->fresh)))
+			return accept_later(s, ENOMEM);
 		int fd = accept4(l->item.fd, (struct sockaddr *)&sa, &len,
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 &&

@@ -376,6 +376,7 @@ static void syslog_close(void *self)
 	rows_close(s);
 	tr_ack_line_free(&s->line);
 	tr_tls_ctx_free(&s->tls);
+	free(s->fresh);
 	free(s->nets);
 	free(s->spare);
 	free(s->scratch);

@@ -123,6 +123,7 @@ struct source {
 	struct listener *listeners;
 	struct tr_tls_ctx *tls;
 	struct conn *oldest, *newest;
+	struct conn *fresh; /* room for the next one */
 	size_t nconns, tails; /* tails: bytes */
 	struct net *nets;
 	char *spare; /* room for a tail, had before the reading */

@@ -658,6 +658,39 @@ def many_unfinished_messages_keep_the_memory_bounded():
     is_(a.stop(), 0, "exit code")
 
 
+@test(limit=180)
+def without_memory_nothing_is_lost():
+    """Calls of malloc fail in the source and in the engine while messages come in by every way."""
+    if sanitizers():
+        tap.skip("a sanitizer has the allocator")
+    a = Syslog("tcp", "udp", "unix", fault="", options='    when_full: block')
+    s, u, d = a.connect(), a.dgram(), a.dgram("unix")
+    n, fired = 0, 0
+    for module in ("*source_syslog*", "*libtailrace.so*"):
+        for first in (1, 3, 9, 20, 35):
+            a.faults(f"malloc@{module}:{first}-{first + 6}:fail")
+            for i in range(20):
+                text = f'<13>1 2026-11-21T12:00:00Z h{n} a{n % 50} - - [x@{first} k{i}="v\\"{n}"] '
+                data = counted(text + f"tcp {n}")
+                s.sendall(data[:40])
+                u.send((text + f"udp {n}").encode())
+                d.send((text + f"unix {n}").encode())
+                s.sendall(data[40:])
+                n += 1
+            a.wait_until(lambda: a.stdout().count(b"\n") >= 3 * n, 30,
+                         lambda: f"{3 * n} rows, not {a.stdout().count(bytes([10]))}")
+            fired += sum("malloc" in x for x in a.fault_log())
+    a.faults("")
+    ok(fired > 100, f"{fired} calls failed")
+    rows = a.rows()
+    is_(sorted(r["message"] for r in rows), sorted(f"{k} {i}" for i in range(n) for k in ("tcp", "udp", "unix")),
+        "each message once")
+    bad = [r for r in rows if [v for k, v in r["fields"].items() if k.startswith("sd.x@")] !=
+           ['v"' + r["message"].split()[1]] or r["labels"]["host"] != "h" + r["message"].split()[1]]
+    is_(bad[:3], [], "none lacks anything")
+    is_(a.stop(), 0, "exit code")
+
+
 # ---- how it is started
 
 
