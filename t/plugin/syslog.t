@@ -224,6 +224,7 @@ def G10_stop_with_128_sessions():
 def Y10_flooding_peer():
     """Two that never stop sending, by TCP and to a unix socket, don't keep others from being read."""
     a = Syslog("tcp", "unix-stream", sink="{type: blackhole, inputs: [in]}")
+    flood_data = b"<1>\n" * 100000  # more work a byte than sending it is
     data = (b"<13>Nov 21 12:00:00 h a: " + b"x" * 200 + b"\n") * 10000
     for kind in ("tcp", "unix-stream"):
         flood = a.connect(kind, timeout=None)
@@ -231,7 +232,7 @@ def Y10_flooding_peer():
         if pid == 0:
             try:
                 while True:
-                    flood.sendall(data)
+                    flood.sendall(flood_data)
             finally:
                 os._exit(0)
         tap.defer(lambda pid=pid: (os.kill(pid, signal.SIGKILL), os.waitpid(pid, 0)))
