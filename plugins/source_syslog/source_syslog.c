@@ -332,12 +332,13 @@ static void syslog_stop(void *self)
 		       dgrams_visit(s, NULL, l, &done, "shutdown") == VISIT_MORE)
 			;
 	}
-	for (struct conn *c = s->oldest, *newer; c; c = newer) {
-		newer = c->newer;
+	while (s->oldest) {
+		struct conn *c = s->oldest;
 		done = 0;
 		while (c->open && done < (size_t)s->cfg->receive_buffer &&
 		       conn_visit(s, NULL, c, &done, "shutdown") == VISIT_MORE)
 			;
+		conn_close(s, c);
 	}
 	read_drops(s);
 	if (s->dropped > before)
@@ -347,8 +348,6 @@ static void syslog_stop(void *self)
 	if (s->drops_untold)
 		tr_log(TR_LOG_WARN, tr_host_id(s->host), "the kernel dropped %llu more datagrams",
 		       (unsigned long long)s->drops_untold);
-	while (s->oldest)
-		conn_close(s, s->oldest);
 	listen_close(s);
 }
 
