@@ -216,6 +216,22 @@ static int64_t close_overdue(struct api *api, int64_t now_ns)
 	return next_ns;
 }
 
+static bool is_full(const struct api *api)
+{
+	return MHD_get_daemon_info(api->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections >=
+	       MAX_CONNECTIONS;
+}
+
+/* At its limit the library doesn't look at the listening socket, and it only sees at the beginning of a run
+ * that there is room again: connections that wait to be accepted would wake nobody. */
+static void run_library(struct api *api)
+{
+	bool was_full = is_full(api);
+	MHD_run(api->daemon);
+	if (was_full && !is_full(api))
+		MHD_run(api->daemon);
+}
+
 static void *serve(void *arg)
 {
 	struct api *api = arg;
@@ -235,7 +251,7 @@ static void *serve(void *arg)
 			wait_ms = (int64_t)library_ms;
 		if (poll(fds, 2, (int)wait_ms) < 0 && errno != EINTR)
 			tr_log(TR_LOG_ERROR, NULL, "api: poll: %s", strerror(errno));
-		MHD_run(api->daemon);
+		run_library(api);
 	}
 	return NULL;
 }
