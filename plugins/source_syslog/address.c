@@ -35,9 +35,12 @@ const char *address_parse(tr_str text, struct address *out)
 	static const struct {
 		tr_str scheme;
 		enum transport transport;
-	} known[] = { { TR_STR("udp://"), UDP },          { TR_STR("tcp://"), TCP },
-		      { TR_STR("tls://"), TLS },          { TR_STR("unix://"), UNIX_DGRAM },
-		      { TR_STR("unix-stream://"), UNIX_STREAM }, { TR_STR("systemd://"), SYSTEMD } };
+	} known[] = { { TR_STR("udp://"), UDP },
+		      { TR_STR("tcp://"), TCP },
+		      { TR_STR("tls://"), TLS },
+		      { TR_STR("unix://"), UNIX_DGRAM },
+		      { TR_STR("unix-stream://"), UNIX_STREAM },
+		      { TR_STR("systemd://"), SYSTEMD } };
 	*out = (struct address){ 0 };
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		if (!tr_str_starts(text, known[i].scheme))
@@ -48,7 +51,8 @@ const char *address_parse(tr_str text, struct address *out)
 		if (out->transport <= TLS)
 			return parse_host(rest, out);
 		if (out->transport == SYSTEMD)
-			return rest.n ? NULL : "expected the name of a socket unit's FileDescriptorName";
+			return rest.n ? NULL
+				      : "expected the name of a socket unit's FileDescriptorName";
 		if (rest.n < 2 || rest.p[0] != '/' || memchr(rest.p, 0, rest.n) ||
 		    rest.n >= sizeof(((struct sockaddr_un *)0)->sun_path))
 			return "expected an absolute path of at most 107 bytes";
@@ -65,8 +69,9 @@ static void map_v4(const struct in_addr *v4, struct in6_addr *out)
 
 const char *net_parse(tr_str text, struct net *out)
 {
-	static const char *const wrong = "expected an address or a network in CIDR notation, such as "
-					 "192.0.2.0/24 or 2001:db8::/32";
+	static const char *const wrong =
+		"expected an address or a network in CIDR notation, such as "
+		"192.0.2.0/24 or 2001:db8::/32";
 	char buf[INET6_ADDRSTRLEN + 1];
 	const char *slash = text.n ? memchr(text.p, '/', text.n) : NULL;
 	tr_str host = { text.p, slash ? (size_t)(slash - text.p) : text.n };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Connections: taken up, read in turn, closed. Between two visits a connection keeps the beginning of a
- * frame whose end hasn't come; its bytes otherwise go straight into the writer's buffers. */
+/* Connections: taken up, read in turn, closed. Between two visits a connection keeps the beginning
+ * of a frame whose end hasn't come; its bytes otherwise go straight into the writer's buffers. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -43,6 +43,13 @@ static void active(struct source *s, struct conn *c)
 
 /* ---- taking up and closing ---- */
 
+static int64_t limit_of(const struct source *s, const struct conn *c)
+{
+	if (!c->open)
+		return HANDSHAKE_NS;
+	return s->cfg->idle_timeout_ns ? s->cfg->idle_timeout_ns : TR_NEVER;
+}
+
 static void keep_alive(int fd)
 {
 	int on = 1, idle = 60, interval = 15, probes = 4;
@@ -84,12 +91,19 @@ static void tls_failed(struct source *s, const struct conn *c, const struct tr_e
 		       c->peer_text, e->msg, held);
 }
 
+/* Its limit begins now, or is another from now on. */
+static void watch_idle(struct source *s, const struct conn *c)
+{
+	int64_t limit = limit_of(s, c);
+	if (limit != TR_NEVER && s->now_ns + limit < s->expire_ns)
+		s->expire_ns = s->now_ns + limit;
+}
+
+/* s->fresh becomes the connection. */
 static int take_up(struct source *s, const struct listener *l, int fd, const struct in6_addr *addr)
 {
-	struct conn *c = calloc(1, sizeof *c);
+	struct conn *c = s->fresh;
 	struct tr_err e = { 0 };
-	if (!c)
-		return -ENOMEM;
 	c->item = (struct item){ .kind = ITEM_CONN, .fd = fd, .local = l->item.local };
 	c->want = WANT_MIN;
 	c->origin.local = l->item.local;
@@ -104,10 +118,11 @@ static int take_up(struct source *s, const struct listener *l, int fd, const str
 	if (rc < 0) {
 		if (c->tls)
 			tr_tls_free(&c->tls);
-		free(c);
 		return rc;
 	}
+	s->fresh = NULL;
 	link_newest(s, c);
+	watch_idle(s, c);
 	s->nconns++;
 	tr_metric_set(s->connections, (int64_t)s->nconns);
 	return 0;
@@ -122,8 +137,8 @@ static void refuse(struct source *s, const struct in6_addr *addr, tr_metric *cou
 		return;
 	if (addr)
 		address_text(addr, text);
-	tr_log(TR_LOG_WARN, tr_host_id(s->host), "connection from %s refused: %s (%u more)", text, why,
-	       held);
+	tr_log(TR_LOG_WARN, tr_host_id(s->host), "connection from %s refused: %s (%u more)", text,
+	       why, held);
 }
 
 /* Descriptors, or memory, are used up: the connections wait in the listener's queue. */
@@ -145,8 +160,13 @@ enum visit conn_accept(struct source *s, struct listener *l)
 		struct sockaddr_storage sa;
 		struct in6_addr addr;
 		socklen_t len = sizeof sa;
-		int fd = accept4(l->item.fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+		/* what can fail comes before: who was accepted can't wait any more */
+		if (!s->fresh && !(s->fresh = calloc(1, sizeof *s->fresh)))
+			return accept_later(s, ENOMEM);
+		int fd = accept4(l->item.fd, (struct sockaddr *)&sa, &len,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 &&
+		    (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
 			return accept_later(s, errno);
 		if (fd < 0 && errno == EAGAIN)
 			return VISIT_DONE;
@@ -220,8 +240,13 @@ static ssize_t read_some(struct source *s, struct conn *c, char *p, size_t n)
 		/* a connection that was reset has ended, whatever came before is ours */
 		return k < 0 ? errno == EAGAIN ? -EAGAIN : 0 : k;
 	}
-	k = tr_tls_read(c->tls, p, n, &e);
-	c->open = c->open || k > 0;
+	k = 0;
+	if (!c->open && (k = tr_tls_handshake(c->tls, &e)) == 0) {
+		c->open = true;
+		watch_idle(s, c);
+	}
+	if (c->open)
+		k = tr_tls_read(c->tls, p, n, &e);
 	if (k < 0 && k != -EAGAIN) {
 		tls_failed(s, c, &e);
 		return 0;
@@ -237,8 +262,9 @@ static size_t take_frames(struct source *s, struct tr_writer *w, struct conn *c,
 	while (at < n) {
 		struct tr_syslog_frames before = c->frames;
 		struct tr_syslog_frame f;
-		size_t used = tr_syslog_frame((enum tr_syslog_framing)s->cfg->framing, &c->frames, p + at,
-					      n - at, (size_t)s->cfg->max_message_bytes, flags, &f);
+		size_t used =
+			tr_syslog_frame((enum tr_syslog_framing)s->cfg->framing, &c->frames, p + at,
+					n - at, (size_t)s->cfg->max_message_bytes, flags, &f);
 		if (!used)
 			break;
 		if (f.s.p && w && !rows_put(s, w, &c->origin, f.s, f.truncated)) {
@@ -273,8 +299,9 @@ static enum visit step(struct source *s, struct tr_writer *w, struct conn *c, si
 	bool full = false;
 	unsigned flags = (k == 0 ? TR_FRAME_END : 0) | (c->item.local ? TR_FRAME_NUL : 0);
 	size_t used = take_frames(s, w, c, p, n, flags, &full, dropped);
-	if (!full && n - used > TAIL_SMALL && s->tails + (n - used) > TAILS_MAX)
-		used += take_frames(s, w, c, p + used, n - used, flags | TR_FRAME_CUT, &full, dropped);
+	if (!full && n - used > TAIL_SMALL && s->tails - c->tail_cap + (n - used) > TAILS_MAX)
+		used += take_frames(s, w, c, p + used, n - used, flags | TR_FRAME_CUT, &full,
+				    dropped);
 	if (w && used)
 		tr_writer_fill(w, used);
 	keep(s, c, p + used, n - used);
@@ -311,13 +338,6 @@ enum visit conn_visit(struct source *s, struct tr_writer *w, struct conn *c, siz
 
 /* ---- idle ones ---- */
 
-static int64_t limit_of(const struct source *s, const struct conn *c)
-{
-	if (!c->open)
-		return HANDSHAKE_NS;
-	return s->cfg->idle_timeout_ns ? s->cfg->idle_timeout_ns : TR_NEVER;
-}
-
 /* Closes it; what there is of a last message is one. False: there is no memory for that. */
 static bool close_idle(struct source *s, struct tr_writer *w, struct conn *c)
 {
@@ -345,27 +365,28 @@ static bool close_idle(struct source *s, struct tr_writer *w, struct conn *c)
 void conn_expire(struct source *s, struct tr_writer *w)
 {
 	int64_t next = TR_NEVER;
-	if (!s->cfg->idle_timeout_ns && !s->tls)
+	if (s->now_ns < s->expire_ns)
 		return;
 	for (struct conn *c = s->oldest, *newer; c; c = newer) {
 		int64_t limit = limit_of(s, c);
-		int64_t at = limit == TR_NEVER ? TR_NEVER : c->active_ns + limit;
 		newer = c->newer;
-		if (c->item.ready)
+		if (limit == TR_NEVER)
 			continue;
+		int64_t at = c->active_ns + limit;
 		if (at > s->now_ns) {
-			next = at < next ? at : next;
-			if (!s->tls)
-				break; /* all others are younger */
-		} else if (c->checked) {
-			if (!close_idle(s, w, c))
-				next = s->now_ns + RETRY_NS;
-		} else {
+			/* what becomes active later expires later */
+		} else if (c->item.ready) {
+			at = s->now_ns + RETRY_NS;
+		} else if (!c->checked) {
 			/* there may be something that nobody had room to look at */
 			c->checked = true;
 			watch_push(c->item.watch, &c->item);
-			tr_host_wake(s->host);
+			at = s->now_ns;
+		} else {
+			at = close_idle(s, w, c) ? TR_NEVER : s->now_ns + RETRY_NS;
 		}
+		next = at < next ? at : next;
 	}
+	s->expire_ns = next;
 	tr_host_wake_at(s->host, next);
 }

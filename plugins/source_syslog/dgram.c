@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Datagrams, by recvmmsg(2). They are read into room of the source's own and packed together from there:
- * what was read can't be put back, so it waits there when there is no memory for its rows. */
+/* Datagrams, by recvmmsg(2). They are read into room of the source's own and packed together from
+ * there: what was read can't be put back, so it waits there when there is no memory for its rows.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The sockets that are listened on: opened, or taken over from systemd, and what the kernel says that it
- * dropped for want of room. */
+/* The sockets that are listened on: opened, or taken over from systemd, and what the kernel says
+ * that it dropped for want of room. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sock_diag.h>
@@ -58,7 +58,8 @@ static void set_receive_buffer(const struct source *s, const struct listener *l)
 	/* it says the double, socket(7) */
 	if (getsockopt(l->item.fd, SOL_SOCKET, SO_RCVBUF, &got, &len) == 0 && got / 2 < want)
 		tr_log(TR_LOG_INFO, tr_host_id(s->host),
-		       "%s: receive_buffer is %d bytes, as net.core.rmem_max allows", l->shown, got / 2);
+		       "%s: receive_buffer is %d bytes, as net.core.rmem_max allows", l->shown,
+		       got / 2);
 }
 
 static int bind_ip(const struct addrinfo *ai, bool any, enum transport transport)
@@ -82,8 +83,9 @@ static int bind_ip(const struct addrinfo *ai, bool any, enum transport transport
 
 static int open_ip(const struct address *a, struct listener *l, struct tr_err *e)
 {
-	struct addrinfo *found, hints = { .ai_socktype = a->transport == UDP ? SOCK_DGRAM : SOCK_STREAM,
-					  .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+	struct addrinfo *found,
+		hints = { .ai_socktype = a->transport == UDP ? SOCK_DGRAM : SOCK_STREAM,
+			  .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
 	const char *hosts[] = { a->host[0] ? a->host : "::", a->host[0] ? NULL : "0.0.0.0" };
 	for (int i = 0; i < 2 && hosts[i] && l->item.fd < 0; i++) {
 		int rc = getaddrinfo(hosts[i], a->port, &hints, &found);
@@ -98,8 +100,8 @@ static int open_ip(const struct address *a, struct listener *l, struct tr_err *e
 
 /* ---- unix ---- */
 
-/* A socket file that nobody listens on any more is in the way of bind(); one that answers, or that isn't
- * a socket, stays. */
+/* A socket file that nobody listens on any more is in the way of bind(); one that answers, or that
+ * isn't a socket, stays. */
 static void remove_stale(const struct sockaddr_un *addr, int type)
 {
 	struct stat st;
@@ -126,7 +128,8 @@ static int open_unix(const struct source *s, const struct address *a, struct lis
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	remove_stale(&addr, type);
 	l->item.fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* The first fchmod keeps others out before the name is there; the umask still has its say. */
+	/* The first fchmod keeps others out before the name is there; the umask still has its say.
+	 */
 	if (l->item.fd < 0 || fchmod(l->item.fd, mode) < 0 ||
 	    bind(l->item.fd, (const struct sockaddr *)&addr, sizeof addr) < 0)
 		return tr_err_sys(e, "listen on %s", l->shown);
@@ -143,7 +146,8 @@ static int open_unix(const struct source *s, const struct address *a, struct lis
 static void listener_free(struct listener *l)
 {
 	struct stat st;
-	if (l->path && l->ino && stat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	if (l->path && l->ino && stat(l->path, &st) == 0 && st.st_dev == l->dev &&
+	    st.st_ino == l->ino)
 		unlink(l->path);
 	if (l->item.fd >= 0)
 		close(l->item.fd);
@@ -222,16 +226,19 @@ static int take_systemd(struct source *s, const struct address *a, tr_str shown,
 		if (!tr_str_is(a->name, names[i]))
 			continue;
 		int transport = transport_of(fd);
-		struct listener *l = transport < 0 ? NULL : listener_new(shown, (enum transport)transport);
+		struct listener *l =
+			transport < 0 ? NULL : listener_new(shown, (enum transport)transport);
 		if (!l) {
-			rc = transport < 0 ? tr_err_set(e, -EINVAL,
-							"%.*s: descriptor %d is no socket that can be "
-							"listened on (Accept=yes?)",
-							TR_F(shown), fd)
-					   : tr_err_set(e, -ENOMEM, "out of memory");
+			rc = transport < 0
+				     ? tr_err_set(e, -EINVAL,
+						  "%.*s: descriptor %d is no socket that can be "
+						  "listened on (Accept=yes?)",
+						  TR_F(shown), fd)
+				     : tr_err_set(e, -ENOMEM, "out of memory");
 			break;
 		}
 		l->item.fd = fd;
+		l->inherited = true;
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		l->next = s->listeners;
 		s->listeners = l;
@@ -242,7 +249,8 @@ static int take_systemd(struct source *s, const struct address *a, tr_str shown,
 		free(names[i]);
 	free(names);
 	if (rc == 0 && taken == 0)
-		rc = tr_err_set(e, -ENOENT, "%.*s: systemd passed no socket of this name", TR_F(shown));
+		rc = tr_err_set(e, -ENOENT, "%.*s: systemd passed no socket of this name",
+				TR_F(shown));
 	return rc;
 }
 #else

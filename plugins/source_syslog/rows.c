@@ -40,8 +40,9 @@ static int open_columns(struct source *s)
 	s->error_col = tr_host_column(s->host, TR_STR("syslog_error"), TR_FIELD, TR_ROW);
 	s->truncated_col = tr_host_column(s->host, TR_STR("truncated"), TR_FIELD, TR_ROW);
 	s->sd_col = tr_host_column(s->host, TR_STR("sd"), TR_FIELD, TR_ROW);
-	return s->peer_col < 0 || s->error_col < 0 || s->truncated_col < 0 || s->sd_col < 0 ? -ENOMEM
-											    : 0;
+	return s->peer_col < 0 || s->error_col < 0 || s->truncated_col < 0 || s->sd_col < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 int rows_open(struct source *s, struct tr_err *e)
@@ -62,8 +63,8 @@ int rows_open(struct source *s, struct tr_err *e)
 void rows_close(struct source *s)
 {
 	for (int i = 0; i < PARTS; i++) {
-		tr_host_charge(s->host, -(ptrdiff_t)(s->parts[i].limit.cap *
-						     sizeof(struct tr_limit_entry)));
+		tr_host_charge(s->host,
+			       -(ptrdiff_t)(s->parts[i].limit.cap * sizeof(struct tr_limit_entry)));
 		tr_limit_free(&s->parts[i].limit);
 	}
 	tr_time_format_free(&s->ctx.iso);
@@ -92,14 +93,15 @@ static bool set_part(struct source *s, struct tr_writer *w, enum part part, tr_s
 		if (known < 0)
 			return false;
 		if (c->limit.cap != cap)
-			tr_host_charge(s->host,
-				       (ptrdiff_t)((c->limit.cap - cap) * sizeof(struct tr_limit_entry)));
+			tr_host_charge(s->host, (ptrdiff_t)((c->limit.cap - cap) *
+							    sizeof(struct tr_limit_entry)));
 		col = known ? col : -1;
 	}
 	return tr_writer_set(w, col >= 0 ? col : c->field, tr_cell_of(value));
 }
 
-/* The peer's address stands for a host that the message doesn't name, our own name for a local one. */
+/* The peer's address stands for a host that the message doesn't name, our own name for a local one.
+ */
 static bool set_host(struct source *s, struct tr_writer *w, const struct origin *o, tr_str host)
 {
 	if (host.n)
@@ -115,8 +117,8 @@ static bool set_host(struct source *s, struct tr_writer *w, const struct origin 
 	return set_part(s, w, PART_HOST, (tr_str){ p, o->peer.n });
 }
 
-/* The column sd.ID.NAME, or that of an element without parameters, sd.ID. -1: there are too many names
- * already; -ENOMEM. */
+/* The column sd.ID.NAME, or that of an element without parameters, sd.ID. -1: there are too many
+ * names already; -ENOMEM. */
 static struct sd_name *sd_name(struct source *s, tr_str id, tr_str name, int *rc)
 {
 	uint64_t hash = tr_hash_seed(name.p, name.n, tr_hash(id.p, id.n));
@@ -192,7 +194,8 @@ static bool set_all(struct source *s, struct tr_writer *w, const struct origin *
 		good = set_part(s, w, PART_FACILITY, tr_syslog_facilities[m->facility]) &&
 		       set_part(s, w, PART_SEVERITY, tr_syslog_severities[m->severity]);
 	if (good && truncated)
-		good = tr_writer_set(w, s->truncated_col, (struct tr_cell){ .i = 1, .type = TR_BOOL });
+		good = tr_writer_set(w, s->truncated_col,
+				     (struct tr_cell){ .i = 1, .type = TR_BOOL });
 	if (good && m->error.n)
 		good = tr_writer_set(w, s->error_col, tr_cell_of(m->error));
 	return good && set_sd(s, w, m);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The source `syslog`: its options, and its turns: sockets that have something are visited in turn, as
- * long as there is room; when there has been none for a while, those that must not wait are emptied. */
+/* The source `syslog`: its options, and its turns: sockets that have something are visited in turn,
+ * as long as there is room; when there has been none for a while, those that must not wait are
+ * emptied. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +102,10 @@ static const struct tr_opt opts[] = {
 	  .dflt = "[]",
 	  .doc = "Networks (CIDR) from which messages are taken; none given: all. Others are refused and "
 		 "counted." },
-	{ .name = "", .type = TR_OPT_TABLE, .at = offsetof(struct syslog_cfg, tls), .table = tr_tls_server_opts },
+	{ .name = "",
+	  .type = TR_OPT_TABLE,
+	  .at = offsetof(struct syslog_cfg, tls),
+	  .table = tr_tls_server_opts },
 	{ .name = "idle_timeout",
 	  .type = TR_OPT_DURATION,
 	  .words = off_word,
@@ -164,7 +168,8 @@ static void syslog_check(const void *pcfg, struct tr_check *c)
 		struct address a;
 		snprintf(place, sizeof place, "listen[%zu]", i);
 		if ((why = address_parse(cfg->listen.v[i].s, &a)))
-			tr_check_fail(c, place, "%.*s: %s", TR_F(cfg->listen.v[i].s), why);
+			tr_check_fail(c, place, "listen is \"%.*s\": %s", TR_F(cfg->listen.v[i].s),
+				      why);
 		else
 			tls |= a.transport == TLS;
 	}
@@ -172,21 +177,24 @@ static void syslog_check(const void *pcfg, struct tr_check *c)
 		struct net net;
 		snprintf(place, sizeof place, "allow[%zu]", i);
 		if ((why = net_parse(cfg->allow.v[i].s, &net)))
-			tr_check_fail(c, place, "%.*s: %s", TR_F(cfg->allow.v[i].s), why);
+			tr_check_fail(c, place, "allow is \"%.*s\": %s", TR_F(cfg->allow.v[i].s),
+				      why);
 	}
 	for (size_t i = 0; i < cfg->max_values.n; i++) {
 		tr_str key = cfg->max_values.v[i].key;
 		snprintf(place, sizeof place, "max_values.%.*s", TR_F(key));
 		if (!is_part(key))
-			tr_check_fail(c, place,
-				      "\"%.*s\" is no label of syslog: expected host, app, facility, severity, "
-				      "procid or msgid",
-				      TR_F(key));
+			tr_check_fail(
+				c, place,
+				"\"%.*s\" is no label of syslog: expected host, app, facility, severity, "
+				"procid or msgid",
+				TR_F(key));
 	}
 	if (!is_mode(cfg->socket_mode))
-		tr_check_fail(c, "socket_mode",
-			      "socket_mode is \"%.*s\": expected permissions in octal, such as 0666",
-			      TR_F(cfg->socket_mode));
+		tr_check_fail(
+			c, "socket_mode",
+			"socket_mode is \"%.*s\": expected permissions in octal, such as 0666",
+			TR_F(cfg->socket_mode));
 	tr_tls_server_check(&cfg->tls, tls, c);
 }
 
@@ -210,19 +218,22 @@ static enum visit visit(struct source *s, struct tr_writer *w, struct item *it, 
 }
 
 /* Visits each socket of the ring, as many as there are now. VISIT_FULL: no memory for rows;
- * VISIT_MORE: some has more. */
+ * VISIT_MORE: some has more. A listener that has to wait for descriptors does so in the ring. */
 static enum visit go_round(struct source *s, struct tr_writer *w, struct watch *ring, size_t *done,
 			   const char *reason)
 {
-	struct item *it;
-	for (size_t n = ring->nready; n && *done < RUN_BYTES && (it = watch_pop(ring)); n--) {
+	bool more = false;
+	size_t n = ring->nready;
+	for (; n && *done < RUN_BYTES; n--) {
+		struct item *it = watch_pop(ring);
 		enum visit v = visit(s, w, it, done, reason);
 		if (v == VISIT_MORE || v == VISIT_FULL)
 			watch_push(ring, it);
 		if (v == VISIT_FULL && it->kind != ITEM_LISTENER)
 			return VISIT_FULL;
+		more |= v == VISIT_MORE;
 	}
-	return ring->head ? VISIT_MORE : VISIT_DONE;
+	return more || n ? VISIT_MORE : VISIT_DONE;
 }
 
 /* Datagrams that were read before wait for their rows in front of all others. */
@@ -273,30 +284,28 @@ static void syslog_tend(void *self)
 }
 
 /* One turn of a ring. */
-static enum visit turn(struct source *s, struct tr_writer *w, struct watch *ring, size_t *done)
+static enum visit turn(struct source *s, struct tr_writer *w, struct watch *ring)
 {
+	size_t done = 0;
 	watch_collect(ring);
-	enum visit v = pending(s, w, ring, done, NULL);
-	return v == VISIT_FULL ? v : go_round(s, w, ring, done, NULL);
+	enum visit v = pending(s, w, ring, &done, NULL);
+	return v == VISIT_FULL ? v : go_round(s, w, ring, &done, NULL);
 }
 
 static enum tr_run syslog_run(void *self, struct tr_writer *w)
 {
 	struct source *s = self;
-	size_t done = 0;
 	rows_begin(s);
-	enum visit drops = turn(s, w, s->drops, &done);
-	enum visit waits = drops == VISIT_FULL ? VISIT_FULL : turn(s, w, s->waits, &done);
+	enum visit drops = turn(s, w, s->drops);
+	enum visit waits = drops == VISIT_FULL ? VISIT_FULL : turn(s, w, s->waits);
 	if (drops == VISIT_FULL || waits == VISIT_FULL) {
 		no_room(s);
 		return TR_IDLE;
 	}
 	s->full_since_ns = 0;
 	conn_expire(s, w);
-	if (s->now_ns < s->accept_ns) {
+	if (s->now_ns < s->accept_ns)
 		tr_host_wake_at(s->host, s->accept_ns);
-		return done ? TR_AGAIN : TR_IDLE;
-	}
 	if (drops == VISIT_MORE || waits == VISIT_MORE)
 		return TR_AGAIN;
 	if (s->once)
@@ -306,8 +315,9 @@ static enum tr_run syslog_run(void *self, struct tr_writer *w)
 	return TR_IDLE;
 }
 
-/* What is unread in our sockets goes with them; it is counted, and so is what the kernel dropped. Then
- * senders are told, by a closed socket, that nobody takes their messages any more. */
+/* What is unread in our sockets goes with them; it is counted, and so is what the kernel dropped.
+ * Then senders are told, by a closed socket, that nobody takes their messages any more. systemd's
+ * sockets live on, with what is in them. */
 static void syslog_stop(void *self)
 {
 	struct source *s = self;
@@ -318,16 +328,17 @@ static void syslog_stop(void *self)
 	pending(s, NULL, s->drops, &done, "shutdown");
 	for (struct listener *l = s->listeners; l; l = l->next) {
 		size_t most = done + (size_t)s->cfg->receive_buffer;
-		while (l->item.kind == ITEM_DGRAM && done < most &&
+		while (l->item.kind == ITEM_DGRAM && !l->inherited && done < most &&
 		       dgrams_visit(s, NULL, l, &done, "shutdown") == VISIT_MORE)
 			;
 	}
-	for (struct conn *c = s->oldest, *newer; c; c = newer) {
-		newer = c->newer;
+	while (s->oldest) {
+		struct conn *c = s->oldest;
 		done = 0;
 		while (c->open && done < (size_t)s->cfg->receive_buffer &&
 		       conn_visit(s, NULL, c, &done, "shutdown") == VISIT_MORE)
 			;
+		conn_close(s, c);
 	}
 	read_drops(s);
 	if (s->dropped > before)
@@ -337,8 +348,6 @@ static void syslog_stop(void *self)
 	if (s->drops_untold)
 		tr_log(TR_LOG_WARN, tr_host_id(s->host), "the kernel dropped %llu more datagrams",
 		       (unsigned long long)s->drops_untold);
-	while (s->oldest)
-		conn_close(s, s->oldest);
 	listen_close(s);
 }
 
@@ -366,6 +375,7 @@ static void syslog_close(void *self)
 	rows_close(s);
 	tr_ack_line_free(&s->line);
 	tr_tls_ctx_free(&s->tls);
+	free(s->fresh);
 	free(s->nets);
 	free(s->spare);
 	free(s->scratch);
@@ -377,18 +387,20 @@ static void open_metrics(struct source *s)
 	static const char errors[] = "tailrace_component_errors_total";
 	static const char errors_help[] = "Errors of a component by kind.";
 	static const char refused[] = "tailrace_refused_total";
-	static const char refused_help[] = "Connections and datagrams refused, by what they were refused for.";
+	static const char refused_help[] =
+		"Connections and datagrams refused, by what they were refused for.";
 	struct tr_host *h = s->host;
 	s->malformed = tr_host_metric(h, errors, errors_help, TR_COUNTER, "kind", "malformed");
 	s->tls_errors = tr_host_metric(h, errors, errors_help, TR_COUNTER, "kind", "tls");
 	s->refused_address = tr_host_metric(h, refused, refused_help, TR_COUNTER, "cause", "allow");
 	s->refused_limit =
 		tr_host_metric(h, refused, refused_help, TR_COUNTER, "cause", "max_connections");
-	s->kernel_drops = tr_host_metric(h, "tailrace_kernel_drops_total",
-					 "Datagrams that the kernel dropped for want of room in our socket.",
-					 TR_COUNTER, NULL, NULL);
-	s->connections =
-		tr_host_metric(h, "tailrace_connections", "Connections that are open.", TR_GAUGE, NULL, NULL);
+	s->kernel_drops =
+		tr_host_metric(h, "tailrace_kernel_drops_total",
+			       "Datagrams that the kernel dropped for want of room in our socket.",
+			       TR_COUNTER, NULL, NULL);
+	s->connections = tr_host_metric(h, "tailrace_connections", "Connections that are open.",
+					TR_GAUGE, NULL, NULL);
 }
 
 static int open_nets(struct source *s)

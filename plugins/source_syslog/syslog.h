@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the parts of the source share. The loop's thread only says that some socket of a set can be
- * read; everything else happens in the component's task: sockets that have something are in a ring and
- * are visited in turn, each at most VISIT_BYTES at a time. */
+ * read; everything else happens in the component's task: sockets that have something are in a ring
+ * and are visited in turn, each at most VISIT_BYTES at a time. */
 #ifndef SOURCE_SYSLOG_SYSLOG_H
 #define SOURCE_SYSLOG_SYSLOG_H
 
@@ -91,6 +91,7 @@ struct listener {
 	dev_t dev;
 	ino_t ino;
 	uint32_t drops; /* of the kernel, as read last */
+	bool inherited; /* systemd's: it is there before us and after us */
 	struct listener *next;
 };
 
@@ -102,7 +103,7 @@ struct conn {
 	struct tr_tls *tls;
 	bool open; /* the handshake is done */
 	struct tr_syslog_frames frames;
-	char *tail; /* of a frame that isn't whole yet */
+	char *tail;                    /* of a frame that isn't whole yet */
 	size_t tail_n, tail_cap, want; /* want: bytes to read at a time */
 	char peer_text[INET6_ADDRSTRLEN];
 	struct origin origin;
@@ -122,6 +123,7 @@ struct source {
 	struct listener *listeners;
 	struct tr_tls_ctx *tls;
 	struct conn *oldest, *newest;
+	struct conn *fresh; /* room for the next one */
 	size_t nconns, tails; /* tails: bytes */
 	struct net *nets;
 	char *spare; /* room for a tail, had before the reading */
@@ -130,7 +132,9 @@ struct source {
 	size_t scratch_cap;
 	int64_t full_since_ns; /* monotonic; 0: there is room */
 	int64_t accept_ns;     /* monotonic: no descriptors before */
-	uint64_t arrivals, attempts; /* messages that became rows; and with those that had to be tried again */
+	int64_t expire_ns;     /* monotonic: no connection has been idle for too long before */
+	uint64_t arrivals,
+		attempts; /* messages that became rows; and with those that had to be tried again */
 	bool once, segment, has_udp;
 	/* messages to rows (rows.c) */
 	struct tr_syslog_ctx ctx;
@@ -145,7 +149,8 @@ struct source {
 	} sd_names[SD_NAMES * 2];
 	size_t nsd;
 	char *own_host;
-	tr_metric *malformed, *kernel_drops, *refused_address, *refused_limit, *connections, *tls_errors;
+	tr_metric *malformed, *kernel_drops, *refused_address, *refused_limit, *connections,
+		*tls_errors;
 	struct tr_log_gate refused_gate, drops_gate, accept_gate, tls_gate;
 	uint64_t dropped, drops_untold; /* untold: counted, not logged yet */
 };
@@ -189,7 +194,7 @@ enum visit conn_accept(struct source *s, struct listener *l);
 enum visit conn_visit(struct source *s, struct tr_writer *w, struct conn *c, size_t *done,
 		      const char *reason);
 void conn_close(struct source *s, struct conn *c);
-/* Closes those that have been idle for too long; asks to be woken for the next. */
+/* Closes those that have been idle for too long, and asks to be woken for the next. */
 void conn_expire(struct source *s, struct tr_writer *w);
 
 #endif

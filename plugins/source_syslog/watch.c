@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A set of sockets behind one descriptor that the loop polls: an epoll set, which can itself be polled.
- * Edge-triggered: each socket is told once and then stays in the ring until it is read empty, so the
- * loop never turns around bytes that nobody has room for. */
+/* A set of sockets behind one descriptor that the loop polls: an epoll set, which can itself be
+ * polled. Edge-triggered: each socket is told once and then stays in the ring until it is read
+ * empty, so the loop never turns around bytes that nobody has room for. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>

@@ -4,15 +4,15 @@
 
 #include "codec/syslog_parts.h"
 
-const tr_str tr_syslog_severities[8] = { TR_STR("emerg"),   TR_STR("alert"),  TR_STR("crit"),
-					 TR_STR("err"),     TR_STR("warning"), TR_STR("notice"),
-					 TR_STR("info"),    TR_STR("debug") };
+const tr_str tr_syslog_severities[8] = { TR_STR("emerg"), TR_STR("alert"),   TR_STR("crit"),
+					 TR_STR("err"),   TR_STR("warning"), TR_STR("notice"),
+					 TR_STR("info"),  TR_STR("debug") };
 const tr_str tr_syslog_facilities[24] = {
-	TR_STR("kern"),   TR_STR("user"),   TR_STR("mail"),     TR_STR("daemon"), TR_STR("auth"),
-	TR_STR("syslog"), TR_STR("lpr"),    TR_STR("news"),     TR_STR("uucp"),   TR_STR("cron"),
-	TR_STR("authpriv"), TR_STR("ftp"),  TR_STR("ntp"),      TR_STR("audit"),  TR_STR("alert"),
-	TR_STR("clock"),  TR_STR("local0"), TR_STR("local1"),   TR_STR("local2"), TR_STR("local3"),
-	TR_STR("local4"), TR_STR("local5"), TR_STR("local6"),   TR_STR("local7")
+	TR_STR("kern"),     TR_STR("user"),   TR_STR("mail"),   TR_STR("daemon"), TR_STR("auth"),
+	TR_STR("syslog"),   TR_STR("lpr"),    TR_STR("news"),   TR_STR("uucp"),   TR_STR("cron"),
+	TR_STR("authpriv"), TR_STR("ftp"),    TR_STR("ntp"),    TR_STR("audit"),  TR_STR("alert"),
+	TR_STR("clock"),    TR_STR("local0"), TR_STR("local1"), TR_STR("local2"), TR_STR("local3"),
+	TR_STR("local4"),   TR_STR("local5"), TR_STR("local6"), TR_STR("local7")
 };
 
 static enum syslog_taken take_priority(struct syslog_cursor *c, struct tr_syslog *out)
@@ -166,7 +166,8 @@ static void parse_5424(struct tr_syslog_ctx *ctx, struct syslog_cursor c, struct
 {
 	tr_str version, time = { 0 };
 	if (!take_word(&c, &version) || !take_word(&c, &time) || !take_word(&c, &out->host) ||
-	    !take_word(&c, &out->app) || !take_word(&c, &out->procid) || !take_word(&c, &out->msgid))
+	    !take_word(&c, &out->app) || !take_word(&c, &out->procid) ||
+	    !take_word(&c, &out->msgid))
 		out->error = TR_STR("incomplete header");
 	if (time.n) {
 		out->has_time = tr_time_parse(ctx->iso, ctx->zone, &ctx->times, time, ctx->now_ns,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Syslog as it is really sent: RFC 5424, RFC 3164 with all that its senders left out or put in, and the
- * two framings of RFC 6587. Pure functions over slices: what comes out lies in what went in. Nothing is
- * refused: what can't be read is the message, whole, with the reason beside it. */
+/* Syslog as it is really sent: RFC 5424, RFC 3164 with all that its senders left out or put in, and
+ * the two framings of RFC 6587. Pure functions over slices: what comes out lies in what went in.
+ * Nothing is refused: what can't be read is the message, whole, with the reason beside it. */
 #ifndef TR_CODEC_SYSLOG_H
 #define TR_CODEC_SYSLOG_H
 
@@ -9,7 +9,8 @@
 
 enum tr_syslog_format { TR_SYSLOG_AUTO, TR_SYSLOG_3164, TR_SYSLOG_5424 };
 
-/* emerg … debug, kern … local7, by their numbers (RFC 5424, 6.2.1; the names are syslog.conf(5)'s) */
+/* emerg … debug, kern … local7, by their numbers (RFC 5424, 6.2.1; the names are syslog.conf(5)'s)
+ */
 extern const tr_str tr_syslog_severities[8];
 extern const tr_str tr_syslog_facilities[24];
 
@@ -22,7 +23,7 @@ struct tr_syslog_ctx {
 	struct tr_time_cache times;
 	struct tr_syslog_stamp {
 		char text[32];
-		uint8_t n, next; /* bytes of text; the byte that followed it */
+		uint8_t n, next;                /* bytes of text; the byte that followed it */
 		int64_t day, ns, resolution_ns; /* day: of now_ns, for which it holds */
 	} stamp;
 };
@@ -36,15 +37,15 @@ struct tr_syslog {
 	tr_str sequence; /* Cisco's, before the time */
 	tr_str sd;       /* structured data, checked: for tr_syslog_sd_next() */
 	tr_str msg;
-	tr_str error;    /* empty, or a fixed phrase: then msg is the whole text */
+	tr_str error; /* empty, or a fixed phrase: then msg is the whole text */
 };
 
-/* Reads a message without its framing. local: from a socket of this machine, where programs leave out
- * the host. */
+/* Reads a message without its framing. local: from a socket of this machine, where programs leave
+ * out the host. */
 void tr_syslog_parse(struct tr_syslog_ctx *ctx, tr_str text, bool local, struct tr_syslog *out);
 
-/* Goes through the parameters: it.rest = sd at first. False at the end. name is empty for an element
- * without any. */
+/* Goes through the parameters: it.rest = sd at first. False at the end. name is empty for an
+ * element without any. */
 struct tr_syslog_sd {
 	tr_str rest, id, name, value;
 	bool escaped; /* value has to go through tr_syslog_unescape() */
@@ -74,9 +75,10 @@ struct tr_syslog_frame {
 	bool truncated;
 };
 
-/* The next frame of p[0..n): octet counting when it begins with [1-9][0-9]{0,6} and " <", otherwise a
- * line (DESIGN.md); longer than max bytes it is cut and the rest skipped. Returns the bytes consumed,
- * with or without a frame in *out; 0: more has to come first, never when n > max + TR_FRAME_HEAD. */
+/* The next frame of p[0..n): octet counting when it begins with [1-9][0-9]{0,6} and " <", otherwise
+ * a line (DESIGN.md); longer than max bytes it is cut and the rest skipped. Returns the bytes
+ * consumed, with or without a frame in *out; 0: more has to come first, never when n > max +
+ * TR_FRAME_HEAD. */
 #define TR_FRAME_HEAD 16
 size_t tr_syslog_frame(enum tr_syslog_framing framing, struct tr_syslog_frames *st, const char *p,
 		       size_t n, size_t max, unsigned flags, struct tr_syslog_frame *out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* RFC 3164 describes what was seen, and what is seen goes further: no host, no time, no tag, Cisco's
- * sequence numbers and mnemonics, forwarders' remarks. Each part is taken where it can be told. */
+/* RFC 3164 describes what was seen, and what is seen goes further: no host, no time, no tag,
+ * Cisco's sequence numbers and mnemonics, forwarders' remarks. Each part is taken where it can be
+ * told. */
 #include "codec/syslog_parts.h"
 
 #define TAG_MAX  128
@@ -11,7 +12,8 @@ static bool is_alnum(char c)
 	return syslog_is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
 }
 
-/* What a program's name consists of: enough is left out for JSON, key=value and prose not to pass. */
+/* What a program's name consists of: enough is left out for JSON, key=value and prose not to pass.
+ */
 static bool is_tag_char(char c)
 {
 	return c > ' ' && c < 0x7f && !strchr("[]:\"'{}<>,;=?!#&|^`\\", c);
@@ -31,7 +33,7 @@ static bool is_host(tr_str s)
 static bool take_pid(struct syslog_cursor *c, tr_str *pid)
 {
 	const char *from = c->p + 1;
-	for (const char *p = from; p < c->end && p - from < TAG_MAX && *p > ' '; p++) {
+	for (const char *p = from; p < c->end && p - from<TAG_MAX && * p> ' '; p++) {
 		if (*p == ']') {
 			*pid = (tr_str){ from, (size_t)(p - from) };
 			c->p = p + 1;
@@ -41,8 +43,8 @@ static bool take_pid(struct syslog_cursor *c, tr_str *pid)
 	return false;
 }
 
-/* "app: ", "app[123]: ", "app[123] ", "%SYS-5-CONFIG_I : ". whole: a space or nothing has to follow.
- * The cursor then stands at the message. */
+/* "app: ", "app[123]: ", "app[123] ", "%SYS-5-CONFIG_I : ". whole: a space or nothing has to
+ * follow. The cursor then stands at the message. */
 static bool take_tag(struct syslog_cursor *c, bool whole, tr_str *app, tr_str *pid)
 {
 	struct syslog_cursor at = *c;
@@ -53,7 +55,8 @@ static bool take_tag(struct syslog_cursor *c, bool whole, tr_str *app, tr_str *p
 	tr_str name = { from, (size_t)(at.p - from) };
 	if (name.n == 0 || name.n > TAG_MAX || at.p == at.end)
 		return false;
-	if (*at.p == '[' && (!take_pid(&at, &id) || (at.p < at.end && *at.p != ':' && *at.p != ' ')))
+	if (*at.p == '[' &&
+	    (!take_pid(&at, &id) || (at.p < at.end && *at.p != ':' && *at.p != ' ')))
 		return false;
 	if (*from == '%' && at.end - at.p > 1 && at.p[0] == ' ' && at.p[1] == ':')
 		at.p++;
@@ -63,7 +66,8 @@ static bool take_tag(struct syslog_cursor *c, bool whole, tr_str *app, tr_str *p
 		return false;
 	if (at.p < at.end && *at.p != ' ') {
 		/* a URL, an IPv6 address */
-		if (whole || *at.p == ':' || (at.end - at.p > 1 && at.p[0] == '/' && at.p[1] == '/'))
+		if (whole || *at.p == ':' ||
+		    (at.end - at.p > 1 && at.p[0] == '/' && at.p[1] == '/'))
 			return false;
 	}
 	at.p += at.p < at.end && *at.p == ' ';

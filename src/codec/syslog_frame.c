@@ -117,7 +117,8 @@ size_t tr_syslog_frame(enum tr_syslog_framing framing, struct tr_syslog_frames *
 		if (head && count == 0)
 			return space + head;
 		if (head) {
-			size_t used = counted(st, p + space, n - space, count, head, max, flags, out);
+			size_t used =
+				counted(st, p + space, n - space, count, head, max, flags, out);
 			return used ? used + space : 0;
 		}
 	}

@@ -27,8 +27,8 @@ static inline void syslog_skip_spaces(struct syslog_cursor *c)
 		c->p++;
 }
 
-/* A time of RFC 3164 in any of its forms, or an ISO one, and sets the message's. SYSLOG_BAD: it looks
- * like one, but there is no such time. The cursor stands behind it only after SYSLOG_YES. */
+/* A time of RFC 3164 in any of its forms, or an ISO one, and sets the message's. SYSLOG_BAD: it
+ * looks like one, but there is no such time. The cursor stands behind it only after SYSLOG_YES. */
 enum syslog_taken tr_syslog_take_stamp(struct tr_syslog_ctx *ctx, struct syslog_cursor *c,
 				       struct tr_syslog *out);
 /* Everything after the priority. False: this is no RFC 3164. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The time of an RFC 3164 message: "Nov  5 01:02:03", with a year before, within or after, a fraction,
- * a zone, Cisco's mark for a clock that isn't set, or an ISO time. Neighbouring messages mostly carry
- * the same second, so the last text is remembered. */
+/* The time of an RFC 3164 message: "Nov  5 01:02:03", with a year before, within or after, a
+ * fraction, a zone, Cisco's mark for a clock that isn't set, or an ISO time. Neighbouring messages
+ * mostly carry the same second, so the last text is remembered. */
 #include "codec/syslog_parts.h"
 
 #include "base/clock.h"

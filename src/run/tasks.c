@@ -33,7 +33,8 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 		ops->tend(h->self);
 	if (!atomic_load(&h->ready) && (!ops->ready || ops->ready(h->self)))
 		atomic_store(&h->ready, true);
-	if (h->writer.stuck && !tr_writer_flush(&h->writer)) {
+	/* A batch that is left over is half sealed: it takes no more rows. */
+	if ((h->writer.stuck || h->writer.batch) && !tr_writer_flush(&h->writer)) {
 		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
 		return;
 	}

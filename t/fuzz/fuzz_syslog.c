@@ -34,24 +34,27 @@ static void parse(struct tr_syslog_ctx *ctx, tr_str text, bool local)
 	CHECK(!m.error.n || tr_str_eq(m.msg, text));
 	struct tr_syslog_sd it = { .rest = m.sd };
 	while (m.sd.n && tr_syslog_sd_next(&it)) {
-		CHECK(it.id.n && within(it.id, m.sd) && within(it.name, m.sd) && within(it.value, m.sd));
+		CHECK(it.id.n && within(it.id, m.sd) && within(it.name, m.sd) &&
+		      within(it.value, m.sd));
 		char *out = malloc(it.value.n + 1);
 		CHECK(out && tr_syslog_unescape(it.value, out) <= it.value.n);
 		free(out);
 	}
 	CHECK(it.rest.n == 0);
 	/* what is remembered changes nothing */
-	struct tr_syslog_ctx fresh = { .format = ctx->format, .zone = ctx->zone, .now_ns = ctx->now_ns,
-				       .iso = ctx->iso };
+	struct tr_syslog_ctx fresh = {
+		.format = ctx->format, .zone = ctx->zone, .now_ns = ctx->now_ns, .iso = ctx->iso
+	};
 	tr_syslog_parse(&fresh, text, local, &again);
 	CHECK(m.has_time == again.has_time && tr_str_eq(m.msg, again.msg) &&
 	      tr_str_eq(m.host, again.host) && tr_str_eq(m.app, again.app));
-	CHECK(!m.has_time || (m.time_ns == again.time_ns && m.resolution_ns == again.resolution_ns));
+	CHECK(!m.has_time ||
+	      (m.time_ns == again.time_ns && m.resolution_ns == again.resolution_ns));
 }
 
 /* The frames of the stream, one after the other; at most `step` bytes more are there each time. */
-static void frames(struct tr_syslog_ctx *ctx, enum tr_syslog_framing framing, unsigned flags, tr_str in,
-		   size_t step, struct tr_sb *out)
+static void frames(struct tr_syslog_ctx *ctx, enum tr_syslog_framing framing, unsigned flags,
+		   tr_str in, size_t step, struct tr_sb *out)
 {
 	struct tr_syslog_frames st = { 0 };
 	struct tr_syslog_frame f;
@@ -60,7 +63,8 @@ static void frames(struct tr_syslog_ctx *ctx, enum tr_syslog_framing framing, un
 		have = in.n - have > step ? have + step : in.n;
 		for (;;) {
 			unsigned end = have == in.n ? TR_FRAME_END : 0;
-			size_t used = tr_syslog_frame(framing, &st, in.p + at, have - at, MAX, flags | end, &f);
+			size_t used = tr_syslog_frame(framing, &st, in.p + at, have - at, MAX,
+						      flags | end, &f);
 			CHECK(used <= have - at && (used || have - at <= MAX + TR_FRAME_HEAD));
 			CHECK(!f.s.p || (used && within(f.s, (tr_str){ in.p + at, have - at })));
 			CHECK(f.s.n <= MAX);
@@ -80,7 +84,7 @@ static void frames(struct tr_syslog_ctx *ctx, enum tr_syslog_framing framing, un
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct tr_zone *zone;        /* made once: */
+	static struct tr_zone *zone;       /* made once: */
 	static struct tr_time_format *iso; /* the inputs are many */
 	if (size < 2)
 		return 0;

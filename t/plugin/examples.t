@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import re
+import socket
 import time
 
 import tap
@@ -13,6 +14,8 @@ from kafka import MockKafka
 from logs import nginx_lines
 from peers import FakeInflux, FakeLoki
 from tailrace import Agent, command, tempdir
+from peers import FakeLoki
+from tailrace import Agent, command, free_port, tempdir
 
 CONF = os.path.join(os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), "../..")), "conf")
 DEFAULT = "tailrace.yaml"
@@ -269,6 +272,33 @@ def host():
               for events in got.values() for same in events.values() for e in same}
     tap.is_(labels, {(os.uname().nodename, "mill", None)}, "tags")
     tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def syslog():
+    dir = tempdir()
+    peer = FakeLoki()
+    port = free_port()
+    text = read("examples/syslog-loki.yaml").replace("//:514", f"//127.0.0.1:{port}")
+    agent = Agent(moved(text.replace("/run/tailrace", dir), dir, peer), dir=dir)
+    now = int(time.time())
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as s:
+            s.connect(("127.0.0.1", port))
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+            s.send(f'<134>1 {stamp} fw1 ids 7 M1 [rule@1 id="5"] by {kind.name}\n'.encode())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.sendto(b"<13>local: one", f"{dir}/log.sock")
+    peer.wait_lines(3)
+    tap.is_(agent.stop(), 0, "exit code")
+    lines = {e.line.decode(): e for e in peer.entries}
+    e = lines["by SOCK_STREAM"]
+    tap.is_(dict(e.labels), {"job": "syslog", "host": "fw1", "app": "ids", "facility": "local0",
+                             "severity": "info"}, "labels")
+    tap.is_((e.ts // 10**9, e.meta("procid"), e.meta("msgid"), e.meta("sd_rule_1_id"), e.meta("peer")),
+            (now, "7", "M1", "5", "127.0.0.1"), "time and metadata")
+    tap.is_(dict(lines["by SOCK_DGRAM"].labels), dict(e.labels), "by UDP")
+    tap.is_(lines["one"].label("host"), socket.gethostname(), "the local one")
 
 
 tap.main()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The syslog parser: messages as devices and programs really send them, bad priorities, and the framing
- * of streams whole and byte by byte. */
+/* The syslog parser: messages as devices and programs really send them, bad priorities, and the
+ * framing of streams whole and byte by byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,7 +38,9 @@ static int teardown(void **state)
 
 static struct tr_syslog_ctx fresh(enum tr_syslog_format format)
 {
-	return (struct tr_syslog_ctx){ .format = format, .zone = berlin, .now_ns = NOW, .iso = iso };
+	return (struct tr_syslog_ctx){
+		.format = format, .zone = berlin, .now_ns = NOW, .iso = iso
+	};
 }
 
 /* "facility.severity time host app procid msgid|message", "-" for what is absent; "!phrase" for an
@@ -114,17 +116,20 @@ static const struct row remote[] = {
 	  "(uid=0)" },
 	{ "<5>Nov 21 11:53:06 web1 last message repeated 3 times",
 	  "kern.notice 2026-11-21T10:53:06 web1 - - -|last message repeated 3 times" },
-	{ "<30>Nov 21 11:53:06 fe80::1%eth0 dhclient: bound", "daemon.info 2026-11-21T10:53:06 fe80::1%eth0 "
-							     "dhclient - -|bound" },
+	{ "<30>Nov 21 11:53:06 fe80::1%eth0 dhclient: bound",
+	  "daemon.info 2026-11-21T10:53:06 fe80::1%eth0 "
+	  "dhclient - -|bound" },
 	{ "<30>Nov 21 11:53:06 2001:db8::5 http://example.org/ is slow",
 	  "daemon.info 2026-11-21T10:53:06 2001:db8::5 - - -|http://example.org/ is slow" },
 	/* rsyslog's forwarding, an ISO time in 3164 */
 	{ "<13>2026-11-21T12:00:00.123456+01:00 web1 app[7]: with microseconds",
 	  "user.notice 2026-11-21T11:00:00.123456 web1 app 7 -|with microseconds" },
-	{ "<13>2026-11-21T12:00:00Z web1 app: with seconds", "user.notice 2026-11-21T12:00:00 web1 app - -|with "
-							    "seconds" },
-	{ "<13>2026-11-21 12:00:00,250 web1 app: log4j", "user.notice 2026-11-21T11:00:00.250 web1 app - "
-							 "-|log4j" },
+	{ "<13>2026-11-21T12:00:00Z web1 app: with seconds",
+	  "user.notice 2026-11-21T12:00:00 web1 app - -|with "
+	  "seconds" },
+	{ "<13>2026-11-21 12:00:00,250 web1 app: log4j",
+	  "user.notice 2026-11-21T11:00:00.250 web1 app - "
+	  "-|log4j" },
 	/* docker, with its default tag */
 	{ "<30>Nov 21 12:00:00 node1 3f4e9b2c81aa[812]: {\"level\": \"info\", \"n\": 1}",
 	  "daemon.info 2026-11-21T11:00:00 node1 3f4e9b2c81aa 812 -|{\"level\": \"info\", \"n\": 1}" },
@@ -139,9 +144,11 @@ static const struct row remote[] = {
 	{ "<13>{\"a\": 1}", "user.notice - - - - -|{\"a\": 1}" },
 	{ "<0>", "kern.emerg - - - - -|" },
 	/* no priority */
-	{ "Nov 21 12:00:00 web1 app[1]: from a file", "- 2026-11-21T11:00:00 web1 app 1 -|from a file" },
-	{ "2026-11-21T12:00:00+01:00 web1 app[1]: from a file", "- 2026-11-21T11:00:00 web1 app 1 -|from a "
-								"file" },
+	{ "Nov 21 12:00:00 web1 app[1]: from a file",
+	  "- 2026-11-21T11:00:00 web1 app 1 -|from a file" },
+	{ "2026-11-21T12:00:00+01:00 web1 app[1]: from a file",
+	  "- 2026-11-21T11:00:00 web1 app 1 -|from a "
+	  "file" },
 	/* the year: the nearest, a leap day, within and behind */
 	{ "<13>Dec 31 23:59:59 h a: b", "user.notice 2026-12-31T22:59:59 h a - -|b" },
 	{ "<13>Jan  1 00:00:00 h a: b", "user.notice 2026-12-31T23:00:00 h a - -|b" },
@@ -170,23 +177,27 @@ static const struct row remote[] = {
 	  "local4.info 2026-11-21T09:00:00 fw1 %ASA-6-302013 - -|Built outbound" },
 	{ "<164>%ASA-4-106023: Deny tcp src outside:198.51.100.1/40000",
 	  "local4.warning - - %ASA-4-106023 - -|Deny tcp src outside:198.51.100.1/40000" },
-	{ "<189>71: %SYS-5-RESTART: System restarted", "local7.notice - - %SYS-5-RESTART - - #71|System restarted" },
+	{ "<189>71: %SYS-5-RESTART: System restarted",
+	  "local7.notice - - %SYS-5-RESTART - - #71|System restarted" },
 	{ "<189>29: Nov  1 18:46:11 XYZ: %SYS-5-CONFIG_I: a zone that nobody knows",
 	  "local7.notice - - %SYS-5-CONFIG_I - - #29|a zone that nobody knows" },
 	/* forwarders' remarks */
 	{ "<133>Nov 21 12:00:00 Message forwarded from aix1: sendmail[5]: hello",
 	  "local0.notice 2026-11-21T11:00:00 aix1 sendmail 5 -|hello" },
 	/* odd tags */
-	{ "<13>Nov 21 12:00:00 h app[1] without a colon", "user.notice 2026-11-21T11:00:00 h app 1 -|without a "
-							  "colon" },
-	{ "<13>Nov 21 12:00:00 h app:without a space", "user.notice 2026-11-21T11:00:00 h app - -|without a "
-						       "space" },
+	{ "<13>Nov 21 12:00:00 h app[1] without a colon",
+	  "user.notice 2026-11-21T11:00:00 h app 1 -|without a "
+	  "colon" },
+	{ "<13>Nov 21 12:00:00 h app:without a space",
+	  "user.notice 2026-11-21T11:00:00 h app - -|without a "
+	  "space" },
 	{ "<13>Nov 21 12:00:00 h app[12", "user.notice 2026-11-21T11:00:00 h - - -|app[12" },
 	{ "<13>Nov 21 12:00:00 h", "user.notice 2026-11-21T11:00:00 - - - -|h" },
 	{ "<13>Nov 21 12:00:00 ", "user.notice 2026-11-21T11:00:00 - - - -|" },
 	{ "<13>Nov 21 12:00:00", "user.notice 2026-11-21T11:00:00 - - - -|" },
-	{ "<13>Nov 21 12:00:00 h a: caf\xc3\xa9 \xff\x01", "user.notice 2026-11-21T11:00:00 h a - -|caf\xc3\xa9 "
-							 "\xff\x01" },
+	{ "<13>Nov 21 12:00:00 h a: caf\xc3\xa9 \xff\x01",
+	  "user.notice 2026-11-21T11:00:00 h a - -|caf\xc3\xa9 "
+	  "\xff\x01" },
 	/* RFC 5424's own */
 	{ "<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - " UTF8_BOM
 	  "'su root' failed for lonvick on /dev/pts/8",
@@ -196,7 +207,8 @@ static const struct row remote[] = {
 	  "local4.notice 2003-08-24T12:14:15.000003 192.0.2.1 myproc 8710 -|%% It's time to make the "
 	  "do-nuts." },
 	{ "<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47 [exampleSDID@32473 iut=\"3\" "
-	  "eventSource=\"Application\" eventID=\"1011\"] " UTF8_BOM "An application event log entry...",
+	  "eventSource=\"Application\" eventID=\"1011\"] " UTF8_BOM
+	  "An application event log entry...",
 	  "local4.notice 2003-10-11T22:14:15.003 mymachine.example.com evntslog - ID47 "
 	  "exampleSDID@32473.iut=3 exampleSDID@32473.eventSource=Application "
 	  "exampleSDID@32473.eventID=1011|An application event log entry..." },
@@ -217,12 +229,15 @@ static const struct row remote[] = {
 	  "user.notice 2026-11-21T12:00:00 h a 1 m!invalid structured data" },
 	{ "<13>1 2026-11-21T12:00:00Z h a 1 m [x a=\"1] text",
 	  "user.notice 2026-11-21T12:00:00 h a 1 m!invalid structured data" },
-	{ "<13>1 2026-11-21T12:00:00Z h a 1 m -text", "user.notice 2026-11-21T12:00:00 h a 1 m!invalid structured "
-						      "data" },
-	{ "<13>1 2026-11-21T12:00:00Z h a", "user.notice 2026-11-21T12:00:00 h - - -!incomplete header" },
+	{ "<13>1 2026-11-21T12:00:00Z h a 1 m -text",
+	  "user.notice 2026-11-21T12:00:00 h a 1 m!invalid structured "
+	  "data" },
+	{ "<13>1 2026-11-21T12:00:00Z h a",
+	  "user.notice 2026-11-21T12:00:00 h - - -!incomplete header" },
 	{ "<13>1 2026-11-31T12:00:00Z h a 1 m - text", "user.notice - h a 1 m!invalid timestamp" },
-	{ "<13>1 2026-11-21T12:00:00Z  a 1 m - text", "user.notice 2026-11-21T12:00:00 - - - -!incomplete "
-						      "header" },
+	{ "<13>1 2026-11-21T12:00:00Z  a 1 m - text",
+	  "user.notice 2026-11-21T12:00:00 - - - -!incomplete "
+	  "header" },
 	/* the others' */
 	{ "", "- - - - - -!empty message" },
 	{ "hello world", "- - - - - -!no priority and no timestamp" },
@@ -234,8 +249,10 @@ static const struct row remote[] = {
 static const struct row local[] = {
 	{ "<13>Nov 21 12:00:00 app: text", "user.notice 2026-11-21T11:00:00 - app - -|text" },
 	{ "<13>Nov 21 12:00:00 app[9]: text", "user.notice 2026-11-21T11:00:00 - app 9 -|text" },
-	{ "<13>Nov 21 12:00:00 text without a tag", "user.notice 2026-11-21T11:00:00 - - - -|text without a tag" },
-	{ "<13>Nov 21 12:00:00 web1 app[9]: text", "user.notice 2026-11-21T11:00:00 web1 app 9 -|text" },
+	{ "<13>Nov 21 12:00:00 text without a tag",
+	  "user.notice 2026-11-21T11:00:00 - - - -|text without a tag" },
+	{ "<13>Nov 21 12:00:00 web1 app[9]: text",
+	  "user.notice 2026-11-21T11:00:00 web1 app 9 -|text" },
 };
 
 /* Y2 */
@@ -353,20 +370,25 @@ struct stream {
 static const struct stream streams[] = {
 	{ "5 <1>ab7 <1>abcd", 0, TR_FRAMES_AUTO, 0, "<1>ab|<1>abcd|" },
 	{ "<1>a\n<1>b\r\n\n\n<1>c", 0, TR_FRAMES_AUTO, 0, "<1>a|<1>b|<1>c|" },
-	/* Y3: counts that are none, a frame behind one that begins with a digit, bytes that aren't text */
+	/* Y3: counts that are none, a frame behind one that begins with a digit, bytes that aren't
+	   text */
 	{ "0 <1>a\n4 <1>b", 0, TR_FRAMES_AUTO, 0, "0 <1>a|<1>b|" },
 	{ "214000000000 <1>a\n4 <1>b", 0, TR_FRAMES_AUTO, 0, "214000000000 <1>~|<1>b|" },
 	{ "5 <1>ab12 monkeys\n4 <1>c", 0, TR_FRAMES_AUTO, 0, "<1>ab|12 monkeys|<1>c|" },
-	{ "8 <1>\xc3\xa9\xe2\x82\xac" "4 <1>b", 0, TR_FRAMES_AUTO, 0, "<1>\xc3\xa9\xe2\x82\xac|<1>b|" },
+	{ "8 <1>\xc3\xa9\xe2\x82\xac"
+	  "4 <1>b",
+	  0, TR_FRAMES_AUTO, 0, "<1>\xc3\xa9\xe2\x82\xac|<1>b|" },
 	{ "8 <1>a\nb\nc4 <1>d", 0, TR_FRAMES_AUTO, 0, "<1>a\nb\nc|<1>d|" },
 	/* over the maximum: cut, in step again */
 	{ "20 <1>abcdefghijklmnopq4 <1>b", 0, TR_FRAMES_AUTO, 0, "<1>abcdefghijklm~|<1>b|" },
-	{ "<1>abcdefghijklmnopqrstuvwxyz\n<1>b\n", 0, TR_FRAMES_AUTO, 0, "<1>abcdefghijklm~|<1>b|" },
+	{ "<1>abcdefghijklmnopqrstuvwxyz\n<1>b\n", 0, TR_FRAMES_AUTO, 0,
+	  "<1>abcdefghijklm~|<1>b|" },
 	{ "<1>abcdefghijklm\r\n<1>b\n", 0, TR_FRAMES_AUTO, 0, "<1>abcdefghijklm|<1>b|" },
 	{ "<1>abcdefghijkl\xe2\x82\xac\n<1>b\n", 0, TR_FRAMES_AUTO, 0, "<1>abcdefghijkl~|<1>b|" },
 	{ "0000004 <1>\n", 0, TR_FRAMES_AUTO, 0, "0000004 <1>|" },
 	/* Y4: both in one stream, Cisco's space, counting off, counting alone */
-	{ "<1>a\n5 <1>bc<1>d\n5 <1>ef\n<1>g\n", 0, TR_FRAMES_AUTO, 0, "<1>a|<1>bc|<1>d|<1>ef|<1>g|" },
+	{ "<1>a\n5 <1>bc<1>d\n5 <1>ef\n<1>g\n", 0, TR_FRAMES_AUTO, 0,
+	  "<1>a|<1>bc|<1>d|<1>ef|<1>g|" },
 	{ "<1>a\n <1>b\n 4 <1>c\n", 0, TR_FRAMES_AUTO, 0, "<1>a|<1>b|<1>c|" },
 	{ "5 <1>a\n5 <1>b\n", 0, TR_FRAMES_LINES, 0, "5 <1>a|5 <1>b|" },
 	{ "5 abc\n\n3 x y0 2 <>\nrest", 0, TR_FRAMES_OCTETS, 0, "abc\n|x y|<>|rest|" },
@@ -397,7 +419,8 @@ static void feed(const struct stream *s, size_t n, size_t step, struct tr_sb *go
 			char *copy = malloc(have - at ? have - at : 1);
 			assert_non_null(copy);
 			memcpy(copy, s->bytes + at, have - at);
-			size_t used = tr_syslog_frame(s->framing, &st, copy, have - at, MAX, flags, &f);
+			size_t used =
+				tr_syslog_frame(s->framing, &st, copy, have - at, MAX, flags, &f);
 			assert_true(used || have - at <= MAX + TR_FRAME_HEAD);
 			if (f.s.p) {
 				tr_sb_str(got, f.s);
@@ -436,7 +459,8 @@ static void a_frame_cut_for_want_of_room(void **state)
 	struct tr_syslog_frames st = { 0 };
 	struct tr_syslog_frame f;
 	(void)state;
-	assert_int_equal(tr_syslog_frame(TR_FRAMES_AUTO, &st, "9 <1>a", 6, MAX, TR_FRAME_CUT, &f), 6);
+	assert_int_equal(tr_syslog_frame(TR_FRAMES_AUTO, &st, "9 <1>a", 6, MAX, TR_FRAME_CUT, &f),
+			 6);
 	assert_true(f.truncated && tr_str_is(f.s, "<1>a"));
 	assert_int_equal(tr_syslog_frame(TR_FRAMES_AUTO, &st, "bcdef<1>g\n", 10, MAX, 0, &f), 5);
 	assert_null(f.s.p);
@@ -449,12 +473,9 @@ static void a_frame_cut_for_want_of_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(Y1_real_messages),
-		cmocka_unit_test(Y2_priorities),
-		cmocka_unit_test(a_forced_format),
-		cmocka_unit_test(what_is_remembered_is_true),
-		cmocka_unit_test(Y3_Y4_Y5_framing),
-		cmocka_unit_test(a_frame_cut_for_want_of_room),
+		cmocka_unit_test(Y1_real_messages), cmocka_unit_test(Y2_priorities),
+		cmocka_unit_test(a_forced_format),  cmocka_unit_test(what_is_remembered_is_true),
+		cmocka_unit_test(Y3_Y4_Y5_framing), cmocka_unit_test(a_frame_cut_for_want_of_room),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("syslog", tests, setup, teardown);
