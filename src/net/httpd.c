@@ -190,6 +190,22 @@ static int64_t close_overdue(struct tr_httpd *d, int64_t now_ns)
 	return next_ns;
 }
 
+static bool is_full(const struct tr_httpd *d)
+{
+	return MHD_get_daemon_info(d->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+		       ->num_connections >= d->site.connections;
+}
+
+/* At its limit the library doesn't look at the listening socket, and it only sees at the beginning
+ * of a run that there is room again: connections that wait to be accepted would wake nobody. */
+static void run_library(struct tr_httpd *d)
+{
+	bool was_full = is_full(d);
+	MHD_run(d->daemon);
+	if (was_full && !is_full(d))
+		MHD_run(d->daemon);
+}
+
 static void *serve(void *arg)
 {
 	struct tr_httpd *d = arg;
@@ -210,7 +226,7 @@ static void *serve(void *arg)
 		if (poll(fds, 2, (int)wait_ms) < 0 && errno != EINTR)
 			tr_log(TR_LOG_ERROR, d->site.component, "%spoll: %s", d->site.name,
 			       strerror(errno));
-		MHD_run(d->daemon);
+		run_library(d);
 	}
 	return NULL;
 }

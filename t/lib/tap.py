@@ -3,6 +3,7 @@
 `FILE.t NAME…` runs only those. A test goes on after a failed `ok`, `is_` or `like`, so that one run
 shows all that is wrong; `need` and any exception end it."""
 
+import faulthandler
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ import traceback
 
 SCALE = float(os.environ.get("TR_TIME_SCALE", "1"))
 """Deadlines are multiplied by it: for sanitizers, valgrind and slow machines."""
+
+faulthandler.enable()  # says where it was when it is aborted for having hung
 
 _tests = []
 _failures = []

@@ -244,7 +244,7 @@ def F_401_is_mended_by_another_secret_in_the_file():
         a.wait_metric("tailrace_sink_up", 1, component_id="loki")
         said = a.stderr()
         tap.ok("wrong-token" not in said, "no secret in the log")
-        tap.is_(said.count("401"), 1, "said once a minute at most")
+        tap.is_(said.count("answers 401"), 1, "said once a minute at most")
         tap.like(said, "no such token", "with the server's words")
         tap.is_(a.stop(), 0, "exit code")
 
