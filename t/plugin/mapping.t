@@ -5,11 +5,12 @@
 import tap
 from logs import Log
 from peers import FakeLoki
+from sockets import StreamPeer
 from tailrace import Agent, tempdir
 
 MODULES = ("source_", "transform_", "sink_")
 HEAVY = ("libcurl", "librdkafka", "libtailrace-http", "libinotifytools", "libsnappy", "libmicrohttpd",
-         "libssl", "libjansson")
+         "libtailrace-httpd", "libtailrace-tls", "libssl", "libjansson")
 
 
 def mapped(agent):
@@ -32,7 +33,8 @@ def without_http_no_curl():
     agent.wait_metric("tailrace_component_sent_events_total", 1, component_id="out")
     modules, libraries = mapped(agent)
     tap.is_(modules, {"source_file", "sink_blackhole"}, "modules")
-    tap.ok(not libraries & {"libcurl", "librdkafka", "libtailrace-http", "libsnappy", "libssl"},
+    tap.ok(not libraries & {"libcurl", "librdkafka", "libtailrace-http", "libsnappy", "libtailrace-tls",
+                             "libssl"},
            f"libraries: {libraries}")
     tap.ok("libinotifytools" in libraries, "what the file source needs")
     tap.is_(agent.stop(), 0, "exit code")
@@ -56,6 +58,25 @@ def with_loki_no_kafka():
     tap.is_(modules, {"source_file", "transform_regex", "sink_loki"}, "modules")
     tap.ok({"libcurl", "libtailrace-http", "libsnappy"} <= libraries, f"libraries: {libraries}")
     tap.ok("librdkafka" not in libraries, "no librdkafka")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def openssl_with_a_socket_alone():
+    dir = tempdir()
+    peer = StreamPeer()
+    log = Log(f"{dir}/a.log").lines(1)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        sinks:
+          out: {{type: socket, inputs: [a], address: "tcp://{peer.address}"}}
+        """)
+    peer.wait_lines(1)
+    modules, libraries = mapped(agent)
+    tap.is_(modules, {"source_file", "sink_socket"}, "modules")
+    tap.ok({"libtailrace-tls", "libssl"} <= libraries, f"libraries: {libraries}")
+    tap.ok(not libraries & {"libcurl", "libtailrace-http", "librdkafka"}, f"libraries: {libraries}")
     tap.is_(agent.stop(), 0, "exit code")
 
 
