@@ -55,6 +55,14 @@ def sockets(a, peer):
     return sum(int(r[2].split(":")[1], 16) == peer.port and f"socket:[{r[9]}]" in own for r in rows)
 
 
+def queued(peer):
+    """Bytes that the kernel still has for a TCP peer, of both sides."""
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return sum(int(n, 16) for r in rows if peer.port in (int(r[1][-4:], 16), int(r[2][-4:], 16))
+               and r[3] == "01" for n in r[4].split(":"))
+
+
 def dead_letters(dir):
     out = []
     for path in sorted(glob.glob(f"{dir}/data/dead_letter/out/*.ndjson")):
@@ -251,6 +259,7 @@ def cut_off(peer, address, options=QUICK, frames=False, rounds=4, pad=1000):
     cut = 0
     for i in range(rounds):
         peer.reading.clear()
+        log.lines(1)
         before = None
 
         def stuck():
@@ -269,8 +278,8 @@ def cut_off(peer, address, options=QUICK, frames=False, rounds=4, pad=1000):
         def drained():
             nonlocal size
             was, size = size, len(peer.data())
-            return was == size
-        tap.wait_until(drained, 10, "all is read")
+            return was == size and not queued(peer)
+        tap.wait_until(drained, 20, "all is read")
         tap.stays(drained, 0.2, "nothing is left")
         with peer.lock:
             last = bytes(peer.received[-1])
