@@ -152,7 +152,7 @@ def every_encoding_in_lines():
 
 
 @tap.test
-def Y3_octet_counts():
+def octet_counts():
     """Messages of any length and with line ends, each with its length; small ones beside long ones."""
     dir, peer = tempdir(), StreamPeer()
     lines = [b"x" * n for n in (1, 9, 10, 99, 511, 512, 513, 70000, 300000, 7)]
