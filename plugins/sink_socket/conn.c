@@ -77,8 +77,10 @@ static void look_up(void *arg)
 {
 	struct conn *c = arg;
 	c->lookup_rc = 0;
-	if (c->address.kind == SOCKET_TLS)
+	if (c->address.kind == SOCKET_TLS) {
 		c->lookup_rc = tr_tls_client_ctx(c->tls_cfg, &c->ctx, &c->lookup_err);
+		tr_tls_thread_end();
+	}
 	c->fault = c->lookup_rc < 0 && c->lookup_rc != -ENOMEM;
 	if (c->lookup_rc == 0)
 		c->lookup_rc = resolve(c);

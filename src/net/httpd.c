@@ -192,12 +192,12 @@ static int64_t close_overdue(struct tr_httpd *d, int64_t now_ns)
 
 static bool is_full(const struct tr_httpd *d)
 {
-	return MHD_get_daemon_info(d->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections >=
-	       d->site.connections;
+	return MHD_get_daemon_info(d->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+		       ->num_connections >= d->site.connections;
 }
 
-/* At its limit the library doesn't look at the listening socket, and it only sees at the beginning of a run
- * that there is room again: connections that wait to be accepted would wake nobody. */
+/* At its limit the library doesn't look at the listening socket, and it only sees at the beginning
+ * of a run that there is room again: connections that wait to be accepted would wake nobody. */
 static void run_library(struct tr_httpd *d)
 {
 	bool was_full = is_full(d);

@@ -47,6 +47,8 @@ int tr_tls_client_ctx(const struct tr_tls_client_cfg *cfg, struct tr_tls_ctx **o
 		      struct tr_err *e);
 int tr_tls_server_ctx(const struct tr_tls_server_cfg *cfg, struct tr_tls_ctx **out,
 		      struct tr_err *e);
+/* Gives back what OpenSSL keeps for this thread: for io threads, which end after OpenSSL. */
+void tr_tls_thread_end(void);
 /* Its sessions may still be there. */
 void tr_tls_ctx_free(struct tr_tls_ctx **ctx);
 

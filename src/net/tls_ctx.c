@@ -18,6 +18,11 @@ int tr_tls_load(struct tr_err *e)
 	return OPENSSL_init_ssl(0, NULL) ? 0 : tr_tls_error(e, "OpenSSL");
 }
 
+void tr_tls_thread_end(void)
+{
+	OPENSSL_thread_stop();
+}
+
 /* The first of OpenSSL's reasons in this thread, which is what went wrong; the rest is who said so.
  */
 int tr_tls_error(struct tr_err *e, const char *what)

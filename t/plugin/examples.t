@@ -7,12 +7,15 @@ import json
 import os
 import re
 import socket
+import ssl
 import time
 
 import tap
 from kafka import MockKafka
 from logs import nginx_lines
 from peers import FakeInflux, FakeLoki
+from peers import FakeLoki, make_cert
+from sockets import StreamPeer
 from tailrace import Agent, command, tempdir
 from peers import FakeLoki
 from tailrace import Agent, command, free_port, tempdir
@@ -155,6 +158,31 @@ def nginx_to_kafka():
     tap.is_(dict(record.headers)["host"].decode(), event["labels"]["host"], "header")
     tap.is_(event["labels"]["job"], "nginx", "label")
     tap.is_((other.key, json.loads(other.value)["message"]), (None, "\\x16\\x03 is no request"), "another host")
+
+
+@tap.test
+def app():
+    dir = tempdir()
+    ca = make_cert(dir, "Authority", "DNS:ca.example", name="ca")
+    own = make_cert(dir, "agent", ca=ca, name="agent")
+    for was, now in zip((ca[0], own[0]), ("ca.pem", "agent.pem")):
+        os.rename(was, f"{dir}/{now}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_cert(dir, ca=(f"{dir}/ca.pem", ca[1])))
+    context.load_verify_locations(f"{dir}/ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    peer = StreamPeer(tls=context)
+    write(dir, "app/shop.log", "2026-11-21T10:00:01.123Z ERROR payment: card refused", "  at line 7",
+          "2026-11-21T10:00:02.5Z INFO basket: emptied", "no such line")
+    text = read("examples/app-syslog.yaml").replace("loghost.example:6514", peer.address)
+    agent = Agent(moved(text, dir, None), dir=dir)
+    first, second, third = [m.decode() for m in peer.wait_frames(3)]
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.like(first, rf'\A<131>1 2026-11-21T10:00:01\.123\d*Z \S+ shop - - \[tailrace@32473 '
+                    rf'filename="{dir}/log/app/shop.log" module="payment"\] 2026-11-21T10:00:01.123Z ERROR '
+                    r'payment: card refused\n  at line 7\Z', "an error with its trace")
+    tap.like(second, r'\A<134>1 2026-11-21T10:00:02\.5\d*Z .* module="basket"\] ', "an info")
+    tap.like(third, r'\A<134>1 .* no such line\Z', "one that isn't parsed")
 
 
 @tap.test

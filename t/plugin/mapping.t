@@ -6,6 +6,7 @@ import tap
 from kafka import MockKafka
 from logs import Log
 from peers import FakeLoki
+from sockets import StreamPeer
 from tailrace import Agent, tempdir
 
 MODULES = ("source_", "transform_", "sink_")
@@ -75,6 +76,25 @@ def with_kafka_no_http():
     tap.is_(modules, {"source_file", "sink_kafka"}, "modules")
     tap.ok({"librdkafka", "libtailrace-kafka"} <= libraries, f"libraries: {libraries}")
     tap.ok("libtailrace-http" not in libraries, "no HTTP of ours")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def openssl_with_a_socket_alone():
+    dir = tempdir()
+    peer = StreamPeer()
+    log = Log(f"{dir}/a.log").lines(1)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        sinks:
+          out: {{type: socket, inputs: [a], address: "tcp://{peer.address}"}}
+        """)
+    peer.wait_lines(1)
+    modules, libraries = mapped(agent)
+    tap.is_(modules, {"source_file", "sink_socket"}, "modules")
+    tap.ok({"libtailrace-tls", "libssl"} <= libraries, f"libraries: {libraries}")
+    tap.ok(not libraries & {"libcurl", "libtailrace-http", "librdkafka"}, f"libraries: {libraries}")
     tap.is_(agent.stop(), 0, "exit code")
 
 
