@@ -9,15 +9,13 @@ import re
 import socket
 import ssl
 import time
+import types
 
 import tap
 from kafka import MockKafka
 from logs import nginx_lines
-from peers import FakeInflux, FakeLoki
-from peers import FakeLoki, make_cert
+from peers import FakeInflux, FakeLoki, make_cert
 from sockets import StreamPeer
-from tailrace import Agent, command, tempdir
-from peers import FakeLoki
 from tailrace import Agent, command, free_port, tempdir
 
 CONF = os.path.join(os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), "../..")), "conf")
@@ -327,6 +325,87 @@ def syslog():
             (now, "7", "M1", "5", "127.0.0.1"), "time and metadata")
     tap.is_(dict(lines["by SOCK_DGRAM"].labels), dict(e.labels), "by UDP")
     tap.is_(lines["one"].label("host"), socket.gethostname(), "the local one")
+
+
+@tap.test
+def syslog_to_kafka():
+    dir = tempdir()
+    kafka = MockKafka({"syslog": 2, "syslog-errors": 2})
+    port = free_port()
+    text = read("examples/syslog-kafka.yaml").replace("//:514", f"//127.0.0.1:{port}")
+    agent = Agent(moved(text, dir, kafka), dir=dir)
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        s.sendall(b"<13>1 - fw1 ids - - - all is well\n<11>1 - fw1 ids - - - a disk fails\n")
+    usual, error = kafka.wait_records("syslog", 1)[0], kafka.wait_records("syslog-errors", 1)[0]
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.is_((json.loads(usual.value)["message"], usual.key), ("all is well", b"fw1"), "the usual")
+    tap.is_((json.loads(error.value)["message"], error.key), ("a disk fails", b"fw1"), "the error")
+
+
+def host_points(peer):
+    """{time: {field: value}} of the points without tags but host's own, and {field: {tags}}."""
+    points, tags = {}, {}
+    for (measurement, t, ns), fields in peer.stored.items():
+        tap.is_(measurement, "node", "measurement")
+        for name, value in fields.items():
+            points.setdefault(ns, {}).setdefault(name, []).append(value)
+            tags.setdefault(name, set()).add(tuple(k for k, _ in t))
+    return points, tags
+
+
+@tap.test
+def host_to_influxdb():
+    """With an interval of one second; 1.x, and 2.x, which get the same."""
+    for name in ("host-influxdb.yaml", "host-influxdb2.yaml"):
+        text = read(f"examples/{name}")
+        tap.need("interval: 15s" in text, "fifteen seconds")
+        dir = tempdir()
+        peer = FakeInflux()
+        with open(f"{dir}/influxdb.token", "w") as f:
+            f.write("open sesame\n")
+        agent = Agent(moved(text.replace("interval: 15s", "interval: 1s"), dir, peer), dir=dir)
+        agent.wait_until(lambda: len({t for _, _, t in peer.stored}) >= 3, 30, "three scrapes")
+        tap.is_(agent.stop(), 0, "exit code")
+        tap.is_(peer.bad, [], "every line can be read")
+        points, tags = host_points(peer)
+        tap.ok(all(t % 10**9 == 0 for t in points), f"exact multiples: {sorted(points)}")
+        tap.ok({"load1", "memory_MemTotal_bytes", "cpu_seconds_total", "memory_usage_ratio"} <= set(tags),
+               f"fields: {sorted(tags)[:20]}")
+        tap.is_(tags["load1"], {("host",)}, "a gauge's tags")
+        tap.is_(tags["cpu_seconds_total"], {("cpu", "host", "mode")}, "a counter's tags")
+        query = peer.queries[0]
+        if "2" in name:
+            tap.is_((query["org"], query["bucket"]), ("example", "hosts"), "org and bucket")
+            tap.is_(peer.requests[0].headers["authorization"], "Token open sesame", "token")
+        else:
+            tap.is_(query["db"], "hosts", "database")
+
+
+@tap.test
+def host_by_kafka_to_influxdb():
+    """The agent and the tier, with an interval of one second."""
+    dir, tier_dir = tempdir(), tempdir()
+    kafka = MockKafka({"host-metrics": 2})
+    influx = FakeInflux()
+    text = read("examples/host-kafka.yaml")
+    tap.need("interval: 60s" in text, "a minute")
+    agent = Agent(moved(text.replace("interval: 60s", "interval: 1s"), dir, kafka), dir=dir,
+                  env={"LOCATION": "mill"})
+    both = types.SimpleNamespace(url=influx.url, brokers=kafka.brokers)
+    tier = Agent(moved(read("examples/kafka-influxdb.yaml"), tier_dir, both), dir=tier_dir)
+
+    def whole():
+        return {t: f for (_, _, t), f in influx.stored.items() if len(f) == 3}
+    agent.wait_until(lambda: len(whole()) >= 4, 60, "four instants")
+    tap.is_((agent.stop(), tier.stop()), (0, 0), "exit codes")
+    tap.is_(influx.bad, [], "every line can be read")
+    for t, fields in whole().items():
+        fields = dict(fields)
+        tap.is_(t % 10**9, 0, "exact multiples")
+        tap.ok(0 <= fields["cpu_usage_ratio"] <= 1 and 0 < fields["memory_usage_ratio"] < 1, f"{fields}")
+        tap.ok(fields["processes_pids"] > 1, "processes")
+    tap.is_({tags for _, tags, _ in influx.stored},
+            {(("host_id", os.uname().nodename), ("location", "mill"))}, "tags")
 
 
 tap.main()
