@@ -327,6 +327,8 @@ class Kafka:
         tap.need(r.returncode == 0, f"kcat: {r.stderr[-1000:]}")
         rows = [line.split(b"\x1f") for line in r.stdout.split(b"\x1e")[:-1]]
         return [(int(p), int(o), int(t), k, h, v) for p, o, t, k, h, v in rows]
+
+
 class Influx(Server):
     """An InfluxDB 1.x with the database `t`; options: further lines of its section [http]. It keeps its
     data and its port over stop() and start()."""
