@@ -729,6 +729,30 @@ sinks: {{out: {{type: console, inputs: [in], encoding: raw, batch: {{max_wait: 2
 
 
 @test
+def every_address_and_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+    except OSError:
+        tap.skip("there is no IPv6")
+    tcp, udp = free_port(), free_port(socket.SOCK_DGRAM)
+    a = Agent(f"""\
+sources: {{in: {{type: syslog, listen: ["tcp://:{tcp}", "udp://[::1]:{udp}"], allow: [127.0.0.1, "::1/128"]}}}}
+sinks: {{out: {{type: console, inputs: [in], encoding: logfmt, batch: {{max_wait: 20ms}}}}}}
+""")
+    for host in ("127.0.0.1", "::1"):
+        with socket.create_connection((host, tcp)) as s:
+            s.sendall(b"<13>a: tcp\n")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        s.sendto(b"<13>a: udp", ("::1", udp))
+    a.wait_until(lambda: a.stdout().count(b"\n") == 3, 10, lambda: str(a.stdout()))
+    peers = sorted(word for line in a.stdout().decode().splitlines() for word in line.split()
+                   if word.startswith("host="))
+    is_(peers, ["host=127.0.0.1", "host=::1", "host=::1"], "peers")
+    is_(a.stop(), 0, "exit code")
+
+
+@test
 def what_cannot_be_opened():
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
