@@ -32,7 +32,9 @@ static inline void lines_put(struct out *o, const struct family *f, double value
 			     const char *word)
 {
 	struct lines *l = (struct lines *)o;
-	if (!text_is_name(f->name->s))
+	static const char good[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	if (strspn(f->name->s.p, good) != f->name->s.n)
 		abort();
 	tr_sb_fmt(&l->text, "%s%s", f->name->s.p, tr_sb_cstr(&l->labels));
 	if (word)
