@@ -274,14 +274,12 @@ def cut_off(peer, address, options=QUICK, frames=False, rounds=4, pad=1000):
         tap.wait_until(stuck, 20, "nothing more goes in")
         os.kill(a.pid, signal.SIGSTOP)
         peer.reading.set()
-        size = -1
+        sizes = []
 
         def drained():
-            nonlocal size
-            was, size = size, len(peer.data())
-            return was == size and not queued(peer)
+            sizes.append(len(peer.data()))
+            return sizes[-10:] == [sizes[-1]] * 10 and not queued(peer)
         tap.wait_until(drained, 20, "all is read")
-        tap.stays(drained, 0.2, "nothing is left")
         with peer.lock:
             last = bytes(peer.received[-1])
         if frames:
