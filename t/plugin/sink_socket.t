@@ -260,27 +260,26 @@ def cut_off(peer, address, options=QUICK, frames=False, rounds=4, pad=1000):
     for i in range(rounds):
         peer.reading.clear()
         log.lines(1)
-        before = None
+        seen = []
 
         def stuck():
-            nonlocal before
+            """For so long that it isn't on its way from one write to the next: what it writes to a
+            peer that is just gone is lost."""
             m = a.metrics()
-            was, before = before, [m.component("out", x) for x in ("sent", "pending")]
-            if before[1] == 0:
+            seen.append([m.component("out", x) for x in ("sent", "pending")] + [queued(peer)])
+            if seen[-1][1] == 0:
                 log.lines(2000000 // pad)
-            return before == was and before[1] and len(peer.open) == 1
+            return seen[-1][1] and seen[-5:] == [seen[-1]] * 5 and len(peer.open) == 1
         tap.wait_until(lambda: peer.open, 10, "a connection")
         tap.wait_until(stuck, 20, "nothing more goes in")
         os.kill(a.pid, signal.SIGSTOP)
         peer.reading.set()
-        size = -1
+        sizes = []
 
         def drained():
-            nonlocal size
-            was, size = size, len(peer.data())
-            return was == size and not queued(peer)
+            sizes.append(len(peer.data()))
+            return sizes[-10:] == [sizes[-1]] * 10 and not queued(peer)
         tap.wait_until(drained, 20, "all is read")
-        tap.stays(drained, 0.2, "nothing is left")
         with peer.lock:
             last = bytes(peer.received[-1])
         if frames:
