@@ -6,10 +6,13 @@ import glob
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
+import subprocess
 import time
 import types
+import urllib.request
 
 import tap
 from kafka import MockKafka
@@ -156,6 +159,28 @@ def nginx_to_kafka():
     tap.is_(dict(record.headers)["host"].decode(), event["labels"]["host"], "header")
     tap.is_(event["labels"]["job"], "nginx", "label")
     tap.is_((other.key, json.loads(other.value)["message"]), (None, "\\x16\\x03 is no request"), "another host")
+
+
+@tap.test
+def host_prometheus():
+    dir, port = tempdir(), free_port()
+    text = read("examples/host-prometheus.yaml").replace("0.0.0.0:9100", f"127.0.0.1:{port}")
+    agent = Agent(moved(text.replace("interval: 15s", "interval: 1s"), dir, None), dir=dir)
+
+    def scrape():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as r:
+            return r.read().decode()
+    # The ratio needs a second look at the machine.
+    text = tap.wait_until(lambda: "node_cpu_usage_ratio " in (t := scrape()) and t, 20, "a whole scrape")
+    for line in (r"^# TYPE node_cpu_seconds_total counter$", r'^node_cpu_seconds_total\{cpu="0",mode="idle"\} \S+$',
+                 r"^node_load1 \S+$", r"^node_memory_MemTotal_bytes \S+$", r"^node_memory_usage_ratio 0\.\d+$"):
+        tap.like(text, line, line)
+    if shutil.which("promtool"):
+        r = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+        # It doesn't like all of node_exporter's names; there is nothing else that it could say.
+        tap.is_([x for x in (r.stdout + r.stderr).splitlines() if "'snake_case' not 'camelCase'" not in x], [],
+                "promtool")
+    tap.is_(agent.stop(), 0, "exit code")
 
 
 @tap.test
