@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""The Kafka sink when memory runs out: it waits and goes on, and what is delivered is complete, once, and in order."""
+"""The Kafka sink when memory runs out: it waits and goes on, and what is delivered is complete, once, and
+in order."""
 
 import os
 
