@@ -20,9 +20,12 @@ __attribute__((weak)) void tr_io_point(const char *name)
 
 int tr_io_read_file(const char *path, size_t max, struct tr_sb *out, struct tr_err *e)
 {
+	/* A pipe that nobody writes to is empty and doesn't hold up its opening; one with a writer is
+	 * waited for. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return tr_err_sys(e, "open %s", path);
+	fcntl(fd, F_SETFL, 0);
 	size_t start = out->n;
 	int rc = 0;
 	for (;;) {
