@@ -9,8 +9,8 @@ import subprocess
 
 # Who may link what; libraries that aren't named here may be linked by all.
 OWNERS = {
-    "libcurl": {"libtailrace-http.so", "sink_loki.so"},
-    "libtailrace-http": {"sink_loki.so"},
+    "libcurl": {"libtailrace-http.so", "sink_influxdb.so", "sink_loki.so"},
+    "libtailrace-http": {"sink_influxdb.so", "sink_loki.so"},
     "libmicrohttpd": {"api.so"},
     "libinotifytools": {"source_file.so"},
     "libsnappy": {"sink_loki.so"},

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Rows become lines. A line is written to its place at once; samples that go together are gathered
+ * first (merge.c). */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "influxdb.h"
+
+/* ---- pieces of a line ---- */
+
+bool influx_is_finite(const struct tr_cell *c)
+{
+	return c->type != TR_FLOAT || isfinite(c->f);
+}
+
+void influx_put_value(struct tr_sb *out, const struct tr_cell *c)
+{
+	switch ((enum tr_type)c->type) {
+	case TR_STRING:
+		tr_lineproto_str(out, tr_cell_str(c));
+		break;
+	case TR_INT:
+		tr_lineproto_i64(out, c->i);
+		break;
+	case TR_FLOAT:
+		tr_lineproto_f64(out, c->f);
+		break;
+	case TR_BOOL:
+		tr_lineproto_bool(out, c->i != 0);
+		break;
+	case TR_NONE:
+		break;
+	}
+}
+
+void influx_render(struct influx *s, const struct influx_view *v, uint32_t row, bool safe,
+		   struct tr_sb *out, unsigned *flags)
+{
+	tr_sb_clear(&s->scratch);
+	if (tr_template_render(s->cfg->measurement, v->batch, v->slots, row, &s->scratch))
+		*flags |= tr_lineproto_name(out, tr_sb_view(&s->scratch), TR_LINEPROTO_MEASUREMENT,
+					    safe);
+	out->failed |= s->scratch.failed;
+}
+
+static void put_measurement(struct influx *s, const struct influx_view *v, uint32_t row,
+			    const struct influx_metric *metric, bool safe, struct tr_sb *out,
+			    unsigned *flags)
+{
+	if (s->cfg->measurement && v->same_measurement && !safe) {
+		tr_sb_str(out, tr_sb_view(&v->measurement));
+		*flags |= v->measurement_flags;
+	} else if (s->cfg->measurement) {
+		influx_render(s, v, row, safe, out, flags);
+	} else if (metric) {
+		tr_sb_put(out, s->metrics.text.p + metric->measurement, metric->measurement_n);
+	}
+}
+
+/* *changes: how many names and values of varying tags aren't what they were. */
+static void make_tags(const struct influx_view *v, uint32_t row, bool safe, struct tr_sb *out,
+		      unsigned *flags, unsigned *changes)
+{
+	for (size_t i = 0; i < v->ntags; i++) {
+		const struct influx_item *it = &v->tags[i];
+		if (it->constant && !safe) {
+			tr_sb_put(out, v->text.p + it->text, it->n);
+			*flags |= it->flags;
+			continue;
+		}
+		const struct tr_cell *cell = tr_col_cell(v->batch, it->col, row);
+		if (cell->type != TR_STRING)
+			continue;
+		size_t from = out->n;
+		tr_sb_put(out, v->text.p + it->text, it->key_n);
+		size_t at = out->n;
+		unsigned f = tr_lineproto_name(out, tr_cell_str(cell), TR_LINEPROTO_TAG, safe);
+		if (out->n == at) {
+			out->n = from;
+			(*changes)++;
+			continue;
+		}
+		*flags |= f;
+		*changes += ((f & TR_LINEPROTO_CHANGED) != 0) +
+			    ((it->flags & TR_LINEPROTO_CHANGED) != 0);
+	}
+}
+
+/* The tags of a row, from what is kept if they are the same as the last row's. */
+static void put_tags(struct influx_view *v, uint32_t row, bool safe, struct tr_sb *out,
+		     unsigned *flags, unsigned *changes)
+{
+	if (safe || !v->tags_by_segment) {
+		make_tags(v, row, safe, out, flags, changes);
+		return;
+	}
+	uint32_t seg = tr_seg_of(v->batch, row);
+	if (v->kept_seg != seg) {
+		tr_sb_clear(&v->kept);
+		v->kept_flags = v->kept_changes = 0;
+		make_tags(v, row, false, &v->kept, &v->kept_flags, &v->kept_changes);
+		v->kept_seg = v->kept.failed ? UINT32_MAX : seg;
+		out->failed |= v->kept.failed;
+	}
+	tr_sb_str(out, tr_sb_view(&v->kept));
+	*flags |= v->kept_flags;
+	*changes += v->kept_changes;
+}
+
+/* A field whose name is the metric's own gives way to it. */
+static void put_loser(const struct influx_view *v, const struct influx_item *it, size_t n,
+		      struct tr_sb *out)
+{
+	tr_sb_str(out, it->col->kind == TR_LABEL ? TR_STR(",label.") : TR_STR(",field."));
+	tr_sb_put(out, v->text.p + it->text + 1, n - 1);
+}
+
+static void put_fields(const struct influx *s, const struct influx_view *v, uint32_t row,
+		       const struct influx_metric *metric, struct tr_sb *out)
+{
+	for (size_t i = 0; i < v->nfields; i++) {
+		const struct influx_item *it = &v->fields[i];
+		const char *text = v->text.p + it->text;
+		const struct tr_cell *cell = tr_col_cell(v->batch, it->col, row);
+		if (cell->type == TR_NONE || (metric && !it->col->name) || !influx_is_finite(cell))
+			continue;
+		size_t n = it->constant ? it->n : it->key_n;
+		if (metric && tr_str_eq((tr_str){ text, it->key_n },
+					(tr_str){ s->metrics.text.p + metric->key, metric->key_n }))
+			put_loser(v, it, n, out);
+		else
+			tr_sb_put(out, text, n);
+		if (!it->constant)
+			influx_put_value(out, cell);
+	}
+}
+
+static void put_time(const struct influx *s, int64_t time_ns, struct tr_sb *out)
+{
+	tr_sb_chr(out, ' ');
+	tr_sb_i64(out, tr_lineproto_time(time_ns, s->cfg->unit_ns));
+	tr_sb_chr(out, '\n');
+}
+
+/* ---- a line ---- */
+
+static void make_line(struct influx *s, struct influx_view *v, uint32_t row,
+		      const struct tr_sample *sample, const struct influx_metric *metric, bool safe,
+		      struct tr_sb *out, unsigned *flags)
+{
+	unsigned changes = 0;
+	put_measurement(s, v, row, metric, safe, out, flags);
+	put_tags(v, row, safe, out, flags, &changes);
+	size_t fields = out->n;
+	if (metric) {
+		tr_sb_put(out, s->metrics.text.p + metric->key, metric->key_n);
+		tr_lineproto_f64(out, sample->value);
+	}
+	put_fields(s, v, row, metric, out);
+	if (!out->failed && out->n > fields)
+		out->p[fields] = ' '; /* instead of the comma of the first */
+	put_time(s, v->batch->time[row], out);
+}
+
+static int add_line(struct influx *s, struct influx_view *v, uint32_t row,
+		    const struct tr_sample *sample, const struct influx_metric *metric,
+		    struct tr_sb *out)
+{
+	size_t from = out->n;
+	unsigned flags = 0;
+	make_line(s, v, row, sample, metric, false, out, &flags);
+	if ((flags & TR_LINEPROTO_UNCLEAR) && !out->failed &&
+	    !tr_lineproto_holds((tr_str){ out->p + from, out->n - from })) {
+		out->n = from;
+		make_line(s, v, row, sample, metric, true, out, &flags);
+		tr_host_error(s->h, "sanitized", 1);
+	}
+	return out->failed ? -ENOMEM : 0;
+}
+
+/* A sample becomes a field of the line that it goes with. */
+static int add_sample(struct influx *s, struct influx_view *v, uint32_t row,
+		      const struct tr_sample *sample, const struct influx_metric *metric,
+		      struct tr_sb *out)
+{
+	struct tr_sb *line = &s->line;
+	unsigned flags = 0, changes = 0;
+	tr_sb_clear(line);
+	put_measurement(s, v, row, metric, false, line, &flags);
+	put_tags(v, row, false, line, &flags, &changes);
+	size_t head_n = line->n;
+	put_fields(s, v, row, metric, line);
+	if (line->failed)
+		return -ENOMEM;
+	if (flags & TR_LINEPROTO_UNCLEAR)
+		return add_line(s, v, row, sample, metric, out);
+	return influx_merge_add(&s->merge, tr_sb_view(line), head_n,
+				tr_lineproto_time(v->batch->time[row], s->cfg->unit_ns), metric,
+				sample->value);
+}
+
+static int add_row(struct influx *s, struct influx_view *v, uint32_t row, struct tr_sb *out)
+{
+	const struct tr_sample *sample = tr_sample_of(v->batch, row);
+	if (!sample)
+		return add_line(s, v, row, NULL, NULL, out);
+	const struct influx_metric *metric = influx_metric_of(s, sample->name);
+	if (!metric)
+		return -ENOMEM;
+	return s->cfg->merge ? add_sample(s, v, row, sample, metric, out)
+			     : add_line(s, v, row, sample, metric, out);
+}
+
+int influx_lines(struct influx *s, const struct tr_request *r, struct tr_sb *out)
+{
+	struct influx_view *v = &s->view;
+	v->batch = NULL;
+	tr_sb_clear(out);
+	influx_merge_reset(&s->merge);
+	for (uint32_t i = 0; i < r->nspans; i++) {
+		const struct tr_span *span = &r->spans[i];
+		if (influx_view_of(s, span->batch, v) < 0)
+			return -ENOMEM;
+		for (uint32_t k = 0; k < span->n; k++)
+			if (add_row(s, v, tr_row(span->batch, span->first + k), out) < 0)
+				return -ENOMEM;
+	}
+	influx_merge_write(&s->merge, &s->metrics.text, out);
+	v->batch = NULL;
+	return out->failed ? -ENOMEM : 0;
+}
+
+/* ---- what becomes of a row ---- */
+
+static bool has_field(const struct influx_view *v, uint32_t row)
+{
+	for (size_t i = 0; i < v->nfields; i++) {
+		const struct tr_cell *cell = tr_col_cell(v->batch, v->fields[i].col, row);
+		if (cell->type != TR_NONE && influx_is_finite(cell))
+			return true;
+	}
+	return false;
+}
+
+int influx_fate_of(struct influx *s, struct influx_view *v, uint32_t row, enum influx_fate *fate)
+{
+	const struct tr_sample *sample = tr_sample_of(v->batch, row);
+	const struct influx_metric *metric = sample ? influx_metric_of(s, sample->name) : NULL;
+	unsigned flags = 0;
+	if (sample && !metric)
+		return -ENOMEM;
+	tr_sb_clear(&s->line);
+	put_measurement(s, v, row, metric, false, &s->line, &flags);
+	if (s->line.failed)
+		return -ENOMEM;
+	bool some = sample ? isfinite(sample->value) : has_field(v, row);
+	*fate = !s->line.n ? FATE_NO_MEASUREMENT : some ? FATE_GOOD : FATE_NO_FIELD;
+	return 0;
+}
+
+/* ---- measuring ---- */
+
+/* What is counted of the events that come. */
+struct counts {
+	uint64_t changes, not_finite;
+};
+
+/* Bytes of a value, without escapes. */
+static inline size_t value_size(const struct tr_cell *c)
+{
+	return c->type == TR_STRING ? c->n + 2 : c->type == TR_BOOL ? 5 : 20;
+}
+
+static size_t fields_size(const struct influx_view *v, uint32_t row, bool sample, struct counts *n)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < v->nfields; i++) {
+		const struct influx_item *it = &v->fields[i];
+		if (it->constant) {
+			bytes += it->n;
+			continue;
+		}
+		const struct tr_cell *cell = tr_col_cell(v->batch, it->col, row);
+		if (cell->type == TR_NONE || (sample && !it->col->name))
+			continue;
+		if (!influx_is_finite(cell)) {
+			n->not_finite++;
+			continue;
+		}
+		n->changes += (it->flags & TR_LINEPROTO_CHANGED) != 0;
+		bytes += it->key_n + value_size(cell);
+	}
+	return bytes;
+}
+
+static size_t row_size(struct influx *s, struct influx_view *v, uint32_t row, struct counts *n)
+{
+	const struct tr_sample *sample = tr_sample_of(v->batch, row);
+	const struct influx_metric *metric = sample ? influx_metric_of(s, sample->name) : NULL;
+	unsigned flags = 0, changes = 0;
+	size_t bytes = 22; /* the time and what stands around it */
+	tr_sb_clear(&s->line);
+	put_measurement(s, v, row, metric, false, &s->line, &flags);
+	n->changes += (flags & TR_LINEPROTO_CHANGED) != 0;
+	put_tags(v, row, false, &s->line, &flags, &changes);
+	n->changes += changes;
+	if (metric) {
+		n->changes += metric->changes;
+		n->not_finite += !isfinite(sample->value);
+		bytes += metric->key_n + 20;
+	}
+	return bytes + s->line.n + fields_size(v, row, sample, n);
+}
+
+static void count(struct influx *s, const char *kind, uint64_t n)
+{
+	if (n)
+		tr_host_error(s->h, kind, n);
+}
+
+void influx_measure(struct influx *s, const struct tr_batch *b, uint32_t *bytes)
+{
+	struct influx_view *v = &s->view;
+	struct counts n = { 0 };
+	v->batch = NULL;
+	bool known = influx_view_of(s, b, v) == 0;
+	for (uint32_t k = 0; k < b->nsel; k++) {
+		uint32_t row = tr_row(b, k);
+		bytes[k] = known ? (uint32_t)row_size(s, v, row, &n)
+				 : (uint32_t)tr_message(b, row).n + 100;
+	}
+	if (known) {
+		count(s, "sanitized", n.changes + (uint64_t)v->fixed_changes * b->nsel);
+		count(s, "not_finite", n.not_finite + (uint64_t)v->fixed_not_finite * b->nsel);
+		count(s, "name_collision", (uint64_t)v->collided * b->nsel);
+	}
+	v->batch = NULL;
+}
+
+/* ---- streams ---- */
+
+int influx_streams(struct influx *s, const struct tr_batch *b, uint32_t first, uint32_t n,
+		   uint64_t *hash)
+{
+	struct influx_view *v = &s->view;
+	int rc = 0;
+	v->batch = NULL;
+	if (influx_view_of(s, b, v) < 0)
+		return -ENOMEM;
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		uint32_t row = tr_row(b, first + i);
+		const struct tr_sample *sample = tr_sample_of(b, row);
+		const struct influx_metric *metric =
+			sample ? influx_metric_of(s, sample->name) : NULL;
+		unsigned flags = 0, changes = 0;
+		tr_sb_clear(&s->line);
+		put_measurement(s, v, row, metric, false, &s->line, &flags);
+		put_tags(v, row, false, &s->line, &flags, &changes);
+		hash[i] = tr_hash(s->line.p, s->line.n);
+		if (s->line.failed || (sample && !metric))
+			rc = -ENOMEM;
+	}
+	v->batch = NULL;
+	return rc;
+}

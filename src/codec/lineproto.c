@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Names are short and mostly of plain characters, so they are looked through for the first that
+ * isn't and copied as they are without one. String values are copied eight bytes at a time. */
+#include "codec/lineproto.h"
+
+#include "codec/json.h"
+#include "plugin/encode.h"
+
+/* ---- names ---- */
+
+static bool is_control(unsigned char c)
+{
+	return c < 0x20 || c == 0x7f;
+}
+
+/* In a measurement an equals sign has no meaning. */
+static bool is_escaped(unsigned char c, enum tr_lineproto_place place)
+{
+	return c == ',' || c == ' ' || (c == '=' && place != TR_LINEPROTO_MEASUREMENT);
+}
+
+static bool is_plain(tr_str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		if (is_control(c) || c == ',' || c == ' ' || c == '=' || c == '\\')
+			return false;
+	}
+	return true;
+}
+
+/* InfluxDB refuses a tag called `time`, and leaves a field called so out without a word. The others
+ * are refused as tags by 2.x. */
+static bool is_reserved(tr_str s)
+{
+	return tr_str_eq(s, TR_STR("time")) || tr_str_eq(s, TR_STR("_field")) ||
+	       tr_str_eq(s, TR_STR("_measurement"));
+}
+
+static char *put_control(char *o, unsigned char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	*o++ = '\\';
+	switch (c) {
+	case '\n':
+		*o++ = 'n';
+		break;
+	case '\t':
+		*o++ = 't';
+		break;
+	case '\r':
+		*o++ = 'r';
+		break;
+	default:
+		*o++ = 'x';
+		*o++ = digits[c >> 4];
+		*o++ = digits[c & 15];
+	}
+	return o;
+}
+
+/* The way of a name that isn't plain. */
+static unsigned put_escaped(struct tr_sb *out, tr_str s, enum tr_lineproto_place place, bool safe)
+{
+	unsigned flags = 0;
+	size_t slashes = 0; /* right before this character */
+	char *from = tr_sb_room(out, 4 * s.n), *o = from;
+	if (!from)
+		return 0;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		if (is_control(c)) {
+			o = put_control(o, c);
+			flags |= TR_LINEPROTO_CHANGED;
+		} else if (is_escaped(c, place)) {
+			if (slashes % 2 && safe) {
+				*o++ = '\\';
+				flags |= TR_LINEPROTO_CHANGED;
+			} else if (slashes % 2) {
+				flags |= TR_LINEPROTO_UNCLEAR;
+			}
+			*o++ = '\\';
+			*o++ = (char)c;
+		} else {
+			*o++ = (char)c;
+		}
+		slashes = c == '\\' ? slashes + 1 : 0;
+	}
+	tr_sb_add(out, (size_t)(o - from));
+	return flags;
+}
+
+unsigned tr_lineproto_name(struct tr_sb *out, tr_str s, enum tr_lineproto_place place, bool safe)
+{
+	unsigned flags = 0;
+	while (s.n && s.p[s.n - 1] == '\\') {
+		s.n--;
+		flags = TR_LINEPROTO_CHANGED;
+	}
+	if (!s.n)
+		return flags;
+	if (place == TR_LINEPROTO_MEASUREMENT && s.p[0] == '#') {
+		tr_sb_chr(out, '\\');
+		flags = TR_LINEPROTO_CHANGED;
+	}
+	bool key = place == TR_LINEPROTO_KEY;
+	if (is_plain(s))
+		tr_sb_str(out, s);
+	else
+		flags |= put_escaped(out, s, place, safe || key);
+	if (key && is_reserved(s)) {
+		tr_sb_chr(out, '_');
+		flags |= TR_LINEPROTO_CHANGED;
+	}
+	return flags;
+}
+
+/* ---- values ---- */
+
+static inline uint64_t load8(const char *p)
+{
+	uint64_t word;
+	memcpy(&word, p, sizeof(word));
+	return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? __builtin_bswap64(word) : word;
+}
+
+/* Bit 7 of the first byte that is `"` or `\`; bytes after it may be marked wrongly. */
+static inline uint64_t quoted_in(uint64_t word)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+	uint64_t quote = word ^ (ones * '"'), slash = word ^ (ones * '\\');
+	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high;
+}
+
+void tr_lineproto_str(struct tr_sb *out, tr_str s)
+{
+	const char *p = s.p, *end = p + s.n;
+	char *from = tr_sb_room(out, 2 * s.n + 2 + 8), *o = from;
+	if (!from)
+		return;
+	*o++ = '"';
+	while (end - p >= 8) {
+		memcpy(o, p, 8);
+		uint64_t quoted = quoted_in(load8(p));
+		size_t plain = quoted ? (size_t)__builtin_ctzll(quoted) >> 3 : 8;
+		o += plain;
+		p += plain;
+		if (quoted) {
+			*o++ = '\\';
+			*o++ = *p++;
+		}
+	}
+	for (; p < end; p++) {
+		if (*p == '"' || *p == '\\')
+			*o++ = '\\';
+		*o++ = *p;
+	}
+	*o++ = '"';
+	tr_sb_add(out, (size_t)(o - from));
+}
+
+void tr_lineproto_i64(struct tr_sb *out, int64_t v)
+{
+	tr_sb_i64(out, v);
+	tr_sb_chr(out, 'i');
+}
+
+void tr_lineproto_f64(struct tr_sb *out, double v)
+{
+	tr_float_text(out, v);
+}
+
+void tr_lineproto_bool(struct tr_sb *out, bool v)
+{
+	tr_sb_str(out, v ? TR_STR("true") : TR_STR("false"));
+}
+
+/* ---- lines ---- */
+
+/* As InfluxDB's scanLine goes about it (models/points.go, 1.x and 2.x): a backslash takes the next
+ * character with it whatever that is; from the first space on, a quote after an equals sign begins
+ * a string. */
+bool tr_lineproto_holds(tr_str line)
+{
+	bool fields = false, quoted = false;
+	size_t equals = 0, commas = 0;
+	for (size_t i = 0; i < line.n; i++) {
+		char c = line.p[i];
+		if (c == '\\' && i + 2 < line.n) {
+			i++;
+			continue;
+		}
+		fields |= c == ' ';
+		if (fields && c == '=' && !quoted)
+			equals++;
+		else if (fields && c == ',' && !quoted)
+			commas++;
+		else if (fields && c == '"' && equals > commas)
+			quoted = !quoted;
+		else if (c == '\n' && !quoted)
+			return i + 1 == line.n;
+	}
+	return false;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* InfluxDB's line protocol: `measurement,tag=value field=1i,other="text" 1795222923000000000`
+ * (docs.influxdata.com, "Line protocol": special characters, data types). Whatever the names and
+ * values are, what is written here is one line. */
+#ifndef TR_CODEC_LINEPROTO_H
+#define TR_CODEC_LINEPROTO_H
+
+#include "base/str.h"
+
+enum tr_lineproto_place { TR_LINEPROTO_MEASUREMENT, TR_LINEPROTO_KEY, TR_LINEPROTO_TAG };
+
+enum {
+	/* What will be read back isn't what was given: control characters are written as \n, \t, \r
+	 * or \xNN, backslashes at the end are left out, and a key or measurement that has a meaning
+	 * of its own (time; # for comments) is changed. */
+	TR_LINEPROTO_CHANGED = 1,
+	/* Backslashes before a comma, space or equals sign, which InfluxDB's parser counts in one
+	 * way when it looks for the end of a name and in another when it looks for the end of the
+	 * line: in company the line may break. tr_lineproto_holds() says. */
+	TR_LINEPROTO_UNCLEAR = 2,
+};
+
+/* Appends a measurement, a tag's or field's key, or a tag's value, and returns the flags above.
+ * Nothing is appended for what is empty, or is so once it has been mended: the caller leaves the
+ * tag or field out. safe: one more backslash is written where it would be unclear, which is a
+ * change; keys are always safe. */
+unsigned tr_lineproto_name(struct tr_sb *out, tr_str s, enum tr_lineproto_place place, bool safe);
+
+/* Field values. The string may have any bytes. A float must be finite. */
+void tr_lineproto_str(struct tr_sb *out, tr_str s);
+void tr_lineproto_i64(struct tr_sb *out, int64_t v);
+void tr_lineproto_f64(struct tr_sb *out, double v);
+void tr_lineproto_bool(struct tr_sb *out, bool v);
+
+/* A time in ns as a number of units, down to the one that has begun. */
+static inline int64_t tr_lineproto_time(int64_t ns, int64_t unit_ns)
+{
+	return ns / unit_ns - (ns % unit_ns < 0);
+}
+
+/* True when InfluxDB finds the end of the line where it is: `line` ends with the newline. */
+bool tr_lineproto_holds(tr_str line);
+
+#endif
