@@ -22,13 +22,13 @@ def _field(v):
     return {"float": str(v)} if isinstance(v, float) and not math.isfinite(v) else v
 
 
-def log(message, labels=None, ns=None, **fields):
+def log(message, /, labels=None, ns=None, **fields):
     """A log. ns: its time, an integer; otherwise now."""
     return {"timestamp": time.time_ns() if ns is None else ns, "message": message,
             "labels": labels or {}, "fields": {k: _field(v) for k, v in fields.items()}}
 
 
-def metric(name, value, ns=None, type="gauge", fields=None, **labels):
+def metric(name, value, /, ns=None, type="gauge", fields=None, **labels):
     """A metric."""
     value = value if math.isfinite(value) else str(value)
     event = {"timestamp": time.time_ns() if ns is None else ns, "name": name, "type": type,
