@@ -152,8 +152,9 @@ static void check_v2(const struct influx_cfg *cfg, struct tr_check *c)
 		if (tr_check_given(c, v1[i]))
 			tr_check_fail(
 				c, v1[i],
-				"is for InfluxDB 1.x, while org, bucket and token are for 2.x: "
-				"expected one of the two");
+				"%s is for InfluxDB 1.x; org, bucket and token are for 2.x: "
+				"expected one of the two",
+				v1[i]);
 	if (!cfg->org.n)
 		tr_check_fail(c, cfg->bucket.n ? "bucket" : "token", "org is missing");
 	if (!cfg->bucket.n)
