@@ -69,17 +69,16 @@ static tr_str key_of(const struct influx_view *v, const struct influx_item *it)
 }
 
 /* Writes `,key=` and makes an item of it. False: nothing is left of the key. */
-static bool begin_item(struct influx_view *v, const struct tr_col *c, tr_str prefix, tr_str name,
-		       struct influx_item *it)
+static bool begin_item(struct influx_view *v, const struct tr_col *c, enum tr_lineproto_place place,
+		       tr_str prefix, struct influx_item *it)
 {
 	size_t from = v->text.n;
 	unsigned flags = 0;
+	tr_str name = c->name ? c->name->s : TR_STR("message");
 	tr_sb_chr(&v->text, ',');
 	tr_sb_str(&v->text, prefix);
 	size_t key = v->text.n;
-	/* A key with a prefix isn't one that has a meaning of its own. */
-	flags = tr_lineproto_name(&v->text, name, prefix.n ? TR_LINEPROTO_TAG : TR_LINEPROTO_KEY,
-				  true);
+	flags = tr_lineproto_name(&v->text, name, place, true);
 	bool some = v->text.n > key;
 	tr_sb_chr(&v->text, '=');
 	*it = (struct influx_item){ .col = c,
@@ -101,7 +100,7 @@ static bool fix_tag(struct influx_view *v, struct influx_item *it)
 	size_t from = v->text.n;
 	if (cell->type != TR_STRING)
 		return false;
-	unsigned flags = tr_lineproto_name(&v->text, tr_cell_str(cell), TR_LINEPROTO_TAG, false);
+	unsigned flags = tr_lineproto_name(&v->text, tr_cell_str(cell), TR_LINEPROTO_TAG, v->safe);
 	bool some = v->text.n > from;
 	v->fixed_changes += (!some || (flags & TR_LINEPROTO_CHANGED)) +
 			    (some && (it->flags & TR_LINEPROTO_CHANGED));
@@ -137,7 +136,7 @@ static void find_tags(const struct influx *s, struct influx_view *v)
 		struct influx_item it;
 		if (!is_tag(s, c))
 			continue;
-		if (!begin_item(v, c, TR_STR(""), c->name->s, &it)) {
+		if (!begin_item(v, c, TR_LINEPROTO_TAG_KEY, TR_STR(""), &it)) {
 			v->fixed_changes++;
 			continue;
 		}
@@ -171,7 +170,7 @@ static bool fix_field(struct influx_view *v, struct influx_item *it)
 static void add_field(struct influx_view *v, const struct tr_col *c, tr_str prefix)
 {
 	struct influx_item it;
-	if (!begin_item(v, c, prefix, c->name ? c->name->s : TR_STR("message"), &it)) {
+	if (!begin_item(v, c, TR_LINEPROTO_FIELD_KEY, prefix, &it)) {
 		v->fixed_changes++;
 		return;
 	}
@@ -223,7 +222,7 @@ static void find_measurement(struct influx *s, struct influx_view *v)
 	if (!b->nsel || !tr_template_same(t, b, v->slots))
 		return;
 	v->measurement_flags = 0;
-	influx_render(s, v, tr_row(b, 0), false, &v->measurement, &v->measurement_flags);
+	influx_render(s, v, tr_row(b, 0), &v->measurement, &v->measurement_flags);
 	v->same_measurement = true;
 }
 
@@ -236,6 +235,7 @@ int influx_view_of(struct influx *s, const struct tr_batch *b, struct influx_vie
 	if (view_room(v, b->ncols, nslots) < 0)
 		return -ENOMEM;
 	v->batch = b;
+	v->safe = s->safe;
 	v->ntags = v->nfields = 0;
 	v->collided = v->fixed_changes = v->fixed_not_finite = 0;
 	v->kept_seg = UINT32_MAX;
@@ -295,14 +295,14 @@ static void spell(const struct influx *s, struct influx_metrics *m, struct influ
 	split_name(s, x->name->s, &measurement, &key);
 	x->measurement = (uint32_t)m->text.n;
 	if (!s->cfg->measurement) {
-		flags = tr_lineproto_name(&m->text, measurement, TR_LINEPROTO_MEASUREMENT, true);
+		flags = tr_lineproto_name(&m->text, measurement, TR_LINEPROTO_MEASUREMENT, false);
 		x->changes += (flags & TR_LINEPROTO_CHANGED) != 0;
 	}
 	x->measurement_n = (uint32_t)m->text.n - x->measurement;
 	x->key = (uint32_t)m->text.n;
 	tr_sb_chr(&m->text, ',');
 	size_t from = m->text.n;
-	flags = tr_lineproto_name(&m->text, key, TR_LINEPROTO_KEY, true);
+	flags = tr_lineproto_name(&m->text, key, TR_LINEPROTO_FIELD_KEY, true);
 	if (m->text.n == from)
 		tr_sb_lit(&m->text, "value");
 	x->changes += (flags & TR_LINEPROTO_CHANGED) != 0;

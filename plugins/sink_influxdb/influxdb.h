@@ -43,6 +43,7 @@ struct influx_item {
 /* What becomes of the columns of one batch. Kept and filled again for other batches. */
 struct influx_view {
 	const struct tr_batch *batch;
+	bool safe;                         /* as the sink's */
 	struct influx_item *tags, *fields; /* tags sorted by key */
 	size_t ntags, nfields, cap;
 	struct tr_sb text;
@@ -110,6 +111,7 @@ struct influx {
 	struct influx_names tags, fields;
 	const struct tr_name *message; /* the name of that field */
 	bool writes_message;
+	bool safe;      /* for those who take backslashes in pairs everywhere, as 2.x may be */
 	bool value_key; /* the template has the metric's name: its key is `value` */
 
 	struct influx_view view;
@@ -139,8 +141,8 @@ bool influx_is_finite(const struct tr_cell *c);
 /* Appends a field's value, which must be there and finite. */
 void influx_put_value(struct tr_sb *out, const struct tr_cell *c);
 /* Appends what the template makes of the row; nothing when something is missing. */
-void influx_render(struct influx *s, const struct influx_view *v, uint32_t row, bool safe,
-		   struct tr_sb *out, unsigned *flags);
+void influx_render(struct influx *s, const struct influx_view *v, uint32_t row, struct tr_sb *out,
+		   unsigned *flags);
 /* Whether the row can be a line. */
 enum influx_fate { FATE_GOOD, FATE_NO_MEASUREMENT, FATE_NO_FIELD, INFLUX_FATES };
 /* 0 or -ENOMEM. */

@@ -35,25 +35,24 @@ void influx_put_value(struct tr_sb *out, const struct tr_cell *c)
 	}
 }
 
-void influx_render(struct influx *s, const struct influx_view *v, uint32_t row, bool safe,
-		   struct tr_sb *out, unsigned *flags)
+void influx_render(struct influx *s, const struct influx_view *v, uint32_t row, struct tr_sb *out,
+		   unsigned *flags)
 {
 	tr_sb_clear(&s->scratch);
 	if (tr_template_render(s->cfg->measurement, v->batch, v->slots, row, &s->scratch))
 		*flags |= tr_lineproto_name(out, tr_sb_view(&s->scratch), TR_LINEPROTO_MEASUREMENT,
-					    safe);
+					    false);
 	out->failed |= s->scratch.failed;
 }
 
 static void put_measurement(struct influx *s, const struct influx_view *v, uint32_t row,
-			    const struct influx_metric *metric, bool safe, struct tr_sb *out,
-			    unsigned *flags)
+			    const struct influx_metric *metric, struct tr_sb *out, unsigned *flags)
 {
-	if (s->cfg->measurement && v->same_measurement && !safe) {
+	if (s->cfg->measurement && v->same_measurement) {
 		tr_sb_str(out, tr_sb_view(&v->measurement));
 		*flags |= v->measurement_flags;
 	} else if (s->cfg->measurement) {
-		influx_render(s, v, row, safe, out, flags);
+		influx_render(s, v, row, out, flags);
 	} else if (metric) {
 		tr_sb_put(out, s->metrics.text.p + metric->measurement, metric->measurement_n);
 	}
@@ -76,7 +75,8 @@ static void make_tags(const struct influx_view *v, uint32_t row, bool safe, stru
 		size_t from = out->n;
 		tr_sb_put(out, v->text.p + it->text, it->key_n);
 		size_t at = out->n;
-		unsigned f = tr_lineproto_name(out, tr_cell_str(cell), TR_LINEPROTO_TAG, safe);
+		unsigned f = tr_lineproto_name(out, tr_cell_str(cell), TR_LINEPROTO_TAG,
+					       safe || v->safe);
 		if (out->n == at) {
 			out->n = from;
 			(*changes)++;
@@ -151,7 +151,7 @@ static void make_line(struct influx *s, struct influx_view *v, uint32_t row,
 		      struct tr_sb *out, unsigned *flags)
 {
 	unsigned changes = 0;
-	put_measurement(s, v, row, metric, safe, out, flags);
+	put_measurement(s, v, row, metric, out, flags);
 	put_tags(v, row, safe, out, flags, &changes);
 	size_t fields = out->n;
 	if (metric) {
@@ -188,7 +188,7 @@ static int add_sample(struct influx *s, struct influx_view *v, uint32_t row,
 	struct tr_sb *line = &s->line;
 	unsigned flags = 0, changes = 0;
 	tr_sb_clear(line);
-	put_measurement(s, v, row, metric, false, line, &flags);
+	put_measurement(s, v, row, metric, line, &flags);
 	put_tags(v, row, false, line, &flags, &changes);
 	size_t head_n = line->n;
 	put_fields(s, v, row, metric, line);
@@ -252,7 +252,7 @@ int influx_fate_of(struct influx *s, struct influx_view *v, uint32_t row, enum i
 	if (sample && !metric)
 		return -ENOMEM;
 	tr_sb_clear(&s->line);
-	put_measurement(s, v, row, metric, false, &s->line, &flags);
+	put_measurement(s, v, row, metric, &s->line, &flags);
 	if (s->line.failed)
 		return -ENOMEM;
 	bool some = sample ? isfinite(sample->value) : has_field(v, row);
@@ -302,7 +302,7 @@ static size_t row_size(struct influx *s, struct influx_view *v, uint32_t row, st
 	unsigned flags = 0, changes = 0;
 	size_t bytes = 22; /* the time and what stands around it */
 	tr_sb_clear(&s->line);
-	put_measurement(s, v, row, metric, false, &s->line, &flags);
+	put_measurement(s, v, row, metric, &s->line, &flags);
 	n->changes += (flags & TR_LINEPROTO_CHANGED) != 0;
 	put_tags(v, row, false, &s->line, &flags, &changes);
 	n->changes += changes;
@@ -356,7 +356,7 @@ int influx_streams(struct influx *s, const struct tr_batch *b, uint32_t first, u
 			sample ? influx_metric_of(s, sample->name) : NULL;
 		unsigned flags = 0, changes = 0;
 		tr_sb_clear(&s->line);
-		put_measurement(s, v, row, metric, false, &s->line, &flags);
+		put_measurement(s, v, row, metric, &s->line, &flags);
 		put_tags(v, row, false, &s->line, &flags, &changes);
 		hash[i] = tr_hash(s->line.p, s->line.n);
 		if (s->line.failed || (sample && !metric))

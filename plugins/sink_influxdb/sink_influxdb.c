@@ -150,11 +150,10 @@ static void check_v2(const struct influx_cfg *cfg, struct tr_check *c)
 	static const char *const v1[] = { "database", "retention_policy", "username", "password" };
 	for (size_t i = 0; i < sizeof(v1) / sizeof(v1[0]); i++)
 		if (tr_check_given(c, v1[i]))
-			tr_check_fail(
-				c, v1[i],
-				"%s is for InfluxDB 1.x; org, bucket and token are for 2.x: "
-				"expected one of the two",
-				v1[i]);
+			tr_check_fail(c, v1[i],
+				      "%s is for InfluxDB 1.x; org, bucket and token are for 2.x: "
+				      "expected one of the two",
+				      v1[i]);
 	if (!cfg->org.n)
 		tr_check_fail(c, cfg->bucket.n ? "bucket" : "token", "org is missing");
 	if (!cfg->bucket.n)
@@ -366,6 +365,7 @@ static int prepare(struct influx *s)
 	for (size_t i = 0; i < s->fields.n; i++)
 		s->writes_message |= s->fields.v[i] == s->message;
 	s->value_key = cfg->measurement && tr_template_names(cfg->measurement, "name");
+	s->safe = is_v2(cfg);
 	s->url = write_url(cfg);
 	return s->url ? 0 : -ENOMEM;
 }
@@ -482,8 +482,9 @@ const struct tr_plugin tailrace_plugin = {
 	       "\\xNN, backslashes at their end are removed, an empty tag is left out, a measurement that "
 	       "begins with # gets a backslash before it, since it would be a comment, a key called "
 	       "time (or _field, _measurement) gets an underscore after it, since InfluxDB would drop it, "
-	       "and a backslash before a comma, space or equals sign is doubled where InfluxDB's parser "
-	       "could lose the end of the line.\n\n"
+	       "and backslashes right before a comma, space, equals sign or quote are removed where InfluxDB "
+	       "wouldn't read them back: always in a measurement, and an odd number of them in keys and, with "
+	       "2.x or where the end of the line could be lost, in a tag's value.\n\n"
 	       "InfluxDB stores what it can of a request and refuses the rest (a partial write: the type "
 	       "of a field conflicts, a point is older than the retention policy). A refused request is "
 	       "halved until the refused events are found, with at most 64 requests, and they alone go to "

@@ -19,6 +19,31 @@ static bool is_escaped(unsigned char c, enum tr_lineproto_place place)
 	return c == ',' || c == ' ' || (c == '=' && place != TR_LINEPROTO_MEASUREMENT);
 }
 
+/* What needs no escape, and yet loses a backslash before it when it is read (models/points.go:
+ * Name, FieldKey). */
+static bool is_unescaped(unsigned char c, enum tr_lineproto_place place)
+{
+	return (c == '"' &&
+		(place == TR_LINEPROTO_MEASUREMENT || place == TR_LINEPROTO_FIELD_KEY)) ||
+	       (c == '=' && place == TR_LINEPROTO_MEASUREMENT);
+}
+
+/* How many backslashes are written for the n that stand before such a character, `own` of them its
+ * own escape. Reading takes one away; but InfluxDB can't find a measurement again that has one
+ * there, and an odd number of them isn't always read alike. */
+static size_t slashes_for(size_t n, size_t own, enum tr_lineproto_place place, bool safe,
+			  unsigned *flags)
+{
+	bool odd = own && n % 2;
+	if (n && (place == TR_LINEPROTO_MEASUREMENT || (odd && safe))) {
+		*flags |= TR_LINEPROTO_CHANGED;
+		return own;
+	}
+	if (odd)
+		*flags |= TR_LINEPROTO_UNCLEAR;
+	return n ? n + 1 : own;
+}
+
 static bool is_plain(tr_str s)
 {
 	for (size_t i = 0; i < s.n; i++) {
@@ -72,14 +97,11 @@ static unsigned put_escaped(struct tr_sb *out, tr_str s, enum tr_lineproto_place
 		if (is_control(c)) {
 			o = put_control(o, c);
 			flags |= TR_LINEPROTO_CHANGED;
-		} else if (is_escaped(c, place)) {
-			if (slashes % 2 && safe) {
-				*o++ = '\\';
-				flags |= TR_LINEPROTO_CHANGED;
-			} else if (slashes % 2) {
-				flags |= TR_LINEPROTO_UNCLEAR;
-			}
-			*o++ = '\\';
+		} else if (is_escaped(c, place) || (slashes && is_unescaped(c, place))) {
+			o -= slashes;
+			size_t n = slashes_for(slashes, is_escaped(c, place), place, safe, &flags);
+			memset(o, '\\', n);
+			o += n;
 			*o++ = (char)c;
 		} else {
 			*o++ = (char)c;
@@ -103,11 +125,11 @@ unsigned tr_lineproto_name(struct tr_sb *out, tr_str s, enum tr_lineproto_place 
 		tr_sb_chr(out, '\\');
 		flags = TR_LINEPROTO_CHANGED;
 	}
-	bool key = place == TR_LINEPROTO_KEY;
+	bool key = place == TR_LINEPROTO_TAG_KEY || place == TR_LINEPROTO_FIELD_KEY;
 	if (is_plain(s))
 		tr_sb_str(out, s);
 	else
-		flags |= put_escaped(out, s, place, safe || key);
+		flags |= put_escaped(out, s, place, safe || place == TR_LINEPROTO_FIELD_KEY);
 	if (key && is_reserved(s)) {
 		tr_sb_chr(out, '_');
 		flags |= TR_LINEPROTO_CHANGED;

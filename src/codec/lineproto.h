@@ -7,23 +7,29 @@
 
 #include "base/str.h"
 
-enum tr_lineproto_place { TR_LINEPROTO_MEASUREMENT, TR_LINEPROTO_KEY, TR_LINEPROTO_TAG };
+enum tr_lineproto_place {
+	TR_LINEPROTO_MEASUREMENT,
+	TR_LINEPROTO_TAG_KEY,
+	TR_LINEPROTO_TAG,
+	TR_LINEPROTO_FIELD_KEY
+};
 
 enum {
 	/* What will be read back isn't what was given: control characters are written as \n, \t, \r
-	 * or \xNN, backslashes at the end are left out, and a key or measurement that has a meaning
-	 * of its own (time; # for comments) is changed. */
+	 * or \xNN; backslashes at the end are left out, and those before a comma, space, equals
+	 * sign or quote where InfluxDB doesn't read them back; and a key or measurement that has a
+	 * meaning of its own (time; # for comments) is changed. */
 	TR_LINEPROTO_CHANGED = 1,
-	/* Backslashes before a comma, space or equals sign, which InfluxDB's parser counts in one
-	 * way when it looks for the end of a name and in another when it looks for the end of the
-	 * line: in company the line may break. tr_lineproto_holds() says. */
+	/* An odd number of backslashes stands before a comma, space or equals sign. InfluxDB looks
+	 * at the last of them to see where a name ends, but takes them in pairs to see where the
+	 * line ends, and others take them in pairs everywhere. In company the line may break;
+	 * tr_lineproto_holds() says. */
 	TR_LINEPROTO_UNCLEAR = 2,
 };
 
 /* Appends a measurement, a tag's or field's key, or a tag's value, and returns the flags above.
  * Nothing is appended for what is empty, or is so once it has been mended: the caller leaves the
- * tag or field out. safe: one more backslash is written where it would be unclear, which is a
- * change; keys are always safe. */
+ * tag or field out. safe: what would be unclear is CHANGED; a field's key always is so. */
 unsigned tr_lineproto_name(struct tr_sb *out, tr_str s, enum tr_lineproto_place place, bool safe);
 
 /* Field values. The string may have any bytes. A float must be finite. */

@@ -501,19 +501,35 @@ class Point:
         return dict(self.fields).get(key)
 
 
-def _word(b, at, ends, escaped):
-    """(text, where it ends) up to an unescaped byte of `ends`."""
-    out = bytearray()
-    while at < len(b) and b[at] not in ends:
-        if b[at] == 0x5C and at + 1 < len(b) and b[at + 1] in escaped:
-            at += 1
-        elif b[at] < 0x20:
+def _word(b, at, ends):
+    """(raw bytes, where they end) up to a byte of `ends` without a backslash before it."""
+    start = at
+    while at < len(b) and (b[at] not in ends or (at > start and b[at - 1] == 0x5C)):
+        if b[at] < 0x20 or b[at] == 0x7F:
             raise ValueError(f"control character in {b!r}")
-        out.append(b[at])
         at += 1
-    if not out:
+    if at == start:
         raise ValueError(f"nothing at {at} of {b!r}")
-    return out.decode(errors="surrogateescape"), at
+    return b[start:at], at
+
+
+def _key(b, at):
+    """The same of a field's key, in which a backslash takes the next byte with it."""
+    start = at
+    while at < len(b) and b[at] not in b",= ":
+        if b[at] < 0x20 or b[at] == 0x7F:
+            raise ValueError(f"control character in {b!r}")
+        at += 2 if b[at] == 0x5C else 1
+    if at == start:
+        raise ValueError(f"nothing at {at} of {b!r}")
+    return b[start:at], at
+
+
+def _text(raw, escaped, again=b""):
+    """Without the escapes of these characters, as InfluxDB 1.x reads them; a measurement's twice."""
+    for chars in filter(None, (escaped, again)):
+        raw = re.sub(rb"\\([" + chars + rb"])", rb"\1", raw)
+    return raw.decode(errors="surrogateescape")
 
 
 def _value(b, at):
@@ -550,17 +566,17 @@ def parse_lines(b):
     while at < len(b):
         if b[at:at + 1] in (b"#", b"\n", b" "):
             raise ValueError(f"no point at {at} of {b!r}")
-        measurement, at = _word(b, at, b", ", b", ")
+        measurement, at = _word(b, at, b", ")
         tags, fields = [], []
         while b[at:at + 1] == b",":
-            key, at = _word(b, at + 1, b",= ", b",= ")
-            value, at = _word(b, _expect(b, at, b"="), b",= ", b",= ")
-            tags.append((key, value))
+            key, at = _word(b, at + 1, b",= ")
+            value, at = _word(b, _expect(b, at, b"="), b",= ")
+            tags.append((_text(key, b", ="), _text(value, b", =")))
         at = _expect(b, at, b" ") - 1
         while not fields or b[at:at + 1] == b",":
-            key, at = _word(b, at + 1, b",= ", b",= ")
+            key, at = _key(b, at + 1)
             value, at = _value(b, _expect(b, at, b"="))
-            fields.append((key, value))
+            fields.append((_text(key, b', ="'), value))
         at = _expect(b, at, b" ")
         m = re.compile(rb"(-?\d+)\n").match(b, at)
         if not m:
@@ -571,7 +587,7 @@ def parse_lines(b):
                 raise ValueError(f"a key is there twice: {pairs}")
         if tags != sorted(tags, key=lambda t: t[0].encode(errors="surrogateescape")):
             raise ValueError(f"tags in disorder: {tags}")
-        points.append(Point(measurement, tuple(tags), tuple(fields), int(m[1])))
+        points.append(Point(_text(measurement, b", ", b', ="'), tuple(tags), tuple(fields), int(m[1])))
     return points
 
 

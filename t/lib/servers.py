@@ -182,6 +182,114 @@ class Loki(Server):
         return sum(1 for _ in self.query(selector, start_ns, end_ns, tenant, limit=50000))
 
 
+class Influx(Server):
+    """An InfluxDB 1.x with the database `t`; options: further lines of its section [http]. It keeps its
+    data and its port over stop() and start()."""
+
+    def __init__(self, options="", start=True):
+        super().__init__(have("influxd") or installed("influxdb"), "run", "-config", "influxdb.conf")
+        self.port = free_port()
+        with open(f"{self.dir}/influxdb.conf", "w") as f:
+            f.write(f"""\
+reporting-enabled = false
+bind-address = "127.0.0.1:{free_port()}"
+[meta]
+  dir = "{self.dir}/meta"
+[data]
+  dir = "{self.dir}/data"
+  wal-dir = "{self.dir}/wal"
+  query-log-enabled = false
+[monitor]
+  store-enabled = false
+[http]
+  bind-address = "127.0.0.1:{self.port}"
+  log-enabled = false
+{options}
+""")
+        self.url = f"http://127.0.0.1:{self.port}"
+        if start:
+            self.start()
+            self.query("create database t", db=None)
+
+    def start(self):
+        super().start()
+        tap.wait_until(self._ready, 60, "InfluxDB's /ping")
+        return self
+
+    def _ready(self):
+        tap.need(self.process.poll() is None, f"InfluxDB runs: {self.log()[-2000:]}")
+        try:
+            with urllib.request.urlopen(self.url + "/ping", timeout=10) as r:
+                return r.status == 204
+        except OSError:
+            return False
+
+    def query(self, q, db="t", epoch="ns"):
+        """The series of the answer: [{name, tags, columns, values}]."""
+        params = {"q": q, "epoch": epoch, **({"db": db} if db else {})}
+        request = urllib.request.Request(self.url + "/query", urllib.parse.urlencode(params).encode())
+        with urllib.request.urlopen(request, timeout=60) as r:
+            # "-0" is a float that lost its point
+            result = json.loads(r.read(), parse_int=lambda s: -0.0 if s == "-0" else int(s))["results"][0]
+        tap.need("error" not in result, f"{q}: {result}")
+        return result.get("series", [])
+
+    def points(self, measurement):
+        """[(tags, {field: value}, ns)] of every point of it. Tags and fields that have one name don't
+        occur here."""
+        name = '"' + measurement.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        out = []
+        for series in self.query(f"select * from {name} group by *"):
+            tags = {k: v for k, v in (series.get("tags") or {}).items() if v}
+            for row in series["values"]:
+                fields = dict(zip(series["columns"], row))
+                ns = fields.pop("time")
+                out.append((tags, {k: v for k, v in fields.items() if v is not None}, ns))
+        return out
+
+    def count(self, measurement, field):
+        """The number of points that have the field."""
+        return sum(s["values"][0][1] for s in self.query(f'select count("{field}") from "{measurement}"'))
+
+
+class VictoriaMetrics(Server):
+    """A single-node VictoriaMetrics, which has InfluxDB 2.x's /api/v2/write."""
+
+    def __init__(self):
+        super().__init__(installed("victoriametrics"))
+        self.port = free_port()
+        self.command = (*self.command, f"-httpListenAddr=127.0.0.1:{self.port}",
+                        f"-storageDataPath={self.dir}/data", "-retentionPeriod=100y",
+                        "-memory.allowedBytes=200MB", "-search.latencyOffset=0s",
+                        "-search.maxPointsPerTimeseries=1000000")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+        tap.wait_until(self._ready, 60, "VictoriaMetrics' /health")
+
+    def _ready(self):
+        tap.need(self.process.poll() is None, f"VictoriaMetrics runs: {self.log()[-2000:]}")
+        try:
+            return self.get("/health") == b"OK"
+        except OSError:
+            return False
+
+    def get(self, path, **params):
+        url = self.url + path + ("?" + urllib.parse.urlencode(params) if params else "")
+        with urllib.request.urlopen(url, timeout=60) as r:
+            return r.read()
+
+    def samples(self, match):
+        """{(name, ((label, value), …)): [(ms, value)]} of every sample of the series that match."""
+        self.get("/internal/force_flush")
+        out = {}
+        for line in self.get("/api/v1/export", **{"match[]": match}).splitlines():
+            series = json.loads(line)
+            labels = dict(series["metric"])
+            name = labels.pop("__name__")
+            out[name, tuple(sorted(labels.items()))] = list(zip(series["timestamps"], map(float, series["values"])))
+        return out
+
+
 def rsyslog(config, dir=None):
     """An rsyslogd in the foreground with this configuration."""
     dir = dir or tempdir()

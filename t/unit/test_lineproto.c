@@ -24,7 +24,7 @@ static void is_name(enum tr_lineproto_place place, bool safe, tr_str in, const c
 
 #define MEASUREMENT(in, want, flags) \
 	is_name(TR_LINEPROTO_MEASUREMENT, false, TR_STR(in), want, flags)
-#define KEY(in, want, flags)  is_name(TR_LINEPROTO_KEY, false, TR_STR(in), want, flags)
+#define KEY(in, want, flags)  is_name(TR_LINEPROTO_FIELD_KEY, false, TR_STR(in), want, flags)
 #define TAG(in, want, flags)  is_name(TR_LINEPROTO_TAG, false, TR_STR(in), want, flags)
 #define SAFE(in, want, flags) is_name(TR_LINEPROTO_TAG, true, TR_STR(in), want, flags)
 
@@ -87,12 +87,25 @@ static void backslashes_before_what_is_escaped(void **state)
 	TAG("a\\,b", "a\\\\,b", UNCLEAR);
 	TAG("a\\\\,b", "a\\\\\\,b", SAME);
 	TAG("a\\\\\\ b", "a\\\\\\\\ b", UNCLEAR);
-	SAFE("a\\,b", "a\\\\\\,b", CHANGED);
+	SAFE("a\\,b", "a\\,b", CHANGED);
 	SAFE("a\\\\,b", "a\\\\\\,b", SAME);
-	KEY("a\\,b", "a\\\\\\,b", CHANGED);
-	MEASUREMENT("a\\=b", "a\\=b", SAME);
-	MEASUREMENT("a\\ b", "a\\\\ b", UNCLEAR);
+	SAFE("a\\\\\\,\\=b", "a\\,\\=b", CHANGED);
+	KEY("a\\,b", "a\\,b", CHANGED);
+	KEY("a\\\\,b", "a\\\\\\,b", SAME);
+	MEASUREMENT("a\\ b", "a\\ b", CHANGED);
+	MEASUREMENT("a\\\\,b", "a\\,b", CHANGED);
 	TAG("\\\n,", "\\\\n\\,", CHANGED);
+}
+
+static void backslashes_before_what_loses_them(void **state)
+{
+	(void)state;
+	MEASUREMENT("a\\=b", "a=b", CHANGED);
+	MEASUREMENT("a\\\\\"b", "a\"b", CHANGED);
+	MEASUREMENT("a=\"b", "a=\"b", SAME);
+	KEY("a\\\"b", "a\\\\\"b", SAME);
+	KEY("a\\\\\"b", "a\\\\\\\"b", SAME);
+	TAG("a\\\"b", "a\\\"b", SAME);
 }
 
 static void is_str(tr_str in, const char *want, size_t want_n)
@@ -181,6 +194,7 @@ int main(void)
 		cmocka_unit_test(backslashes_at_the_end_go),
 		cmocka_unit_test(names_with_a_meaning_are_changed),
 		cmocka_unit_test(backslashes_before_what_is_escaped),
+		cmocka_unit_test(backslashes_before_what_loses_them),
 		cmocka_unit_test(strings_keep_every_byte),
 		cmocka_unit_test(numbers_say_their_type),
 		cmocka_unit_test(times_round_down),
