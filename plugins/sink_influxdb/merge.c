@@ -136,7 +136,7 @@ void influx_merge_write(const struct influx_merge *m, const struct tr_sb *keys, 
 			out->p[fields] = ' '; /* instead of the comma of the first */
 		tr_sb_put(out, text + g->head_n, g->text_n - g->head_n);
 		tr_sb_chr(out, ' ');
-		tr_sb_i64(out, g->time);
+		tr_lineproto_int(out, g->time);
 		tr_sb_chr(out, '\n');
 	}
 }

@@ -117,22 +117,31 @@ static void put_loser(const struct influx_view *v, const struct influx_item *it,
 	tr_sb_put(out, v->text.p + it->text + 1, n - 1);
 }
 
+static bool is_own_key(const struct influx *s, const struct influx_view *v,
+		       const struct influx_item *it, const struct influx_metric *metric)
+{
+	return tr_str_eq((tr_str){ v->text.p + it->text, it->key_n },
+			 (tr_str){ s->metrics.text.p + metric->key, metric->key_n });
+}
+
 static void put_fields(const struct influx *s, const struct influx_view *v, uint32_t row,
 		       const struct influx_metric *metric, struct tr_sb *out)
 {
 	for (size_t i = 0; i < v->nfields; i++) {
 		const struct influx_item *it = &v->fields[i];
-		const char *text = v->text.p + it->text;
-		const struct tr_cell *cell = tr_col_cell(v->batch, it->col, row);
-		if (cell->type == TR_NONE || (metric && !it->col->name) || !influx_is_finite(cell))
-			continue;
-		size_t n = it->constant ? it->n : it->key_n;
-		if (metric && tr_str_eq((tr_str){ text, it->key_n },
-					(tr_str){ s->metrics.text.p + metric->key, metric->key_n }))
+		const struct tr_cell *cell = NULL;
+		size_t n = it->n;
+		if (!it->constant) {
+			cell = tr_col_cell(v->batch, it->col, row);
+			if (cell->type == TR_NONE || (metric && !it->col->name) ||
+			    !influx_is_finite(cell))
+				continue;
+		}
+		if (metric && is_own_key(s, v, it, metric))
 			put_loser(v, it, n, out);
 		else
-			tr_sb_put(out, text, n);
-		if (!it->constant)
+			tr_sb_put(out, v->text.p + it->text, n);
+		if (cell)
 			influx_put_value(out, cell);
 	}
 }
@@ -140,7 +149,7 @@ static void put_fields(const struct influx *s, const struct influx_view *v, uint
 static void put_time(const struct influx *s, int64_t time_ns, struct tr_sb *out)
 {
 	tr_sb_chr(out, ' ');
-	tr_sb_i64(out, tr_lineproto_time(time_ns, s->cfg->unit_ns));
+	tr_lineproto_int(out, tr_lineproto_time(time_ns, s->cfg->unit_ns));
 	tr_sb_chr(out, '\n');
 }
 

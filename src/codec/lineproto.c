@@ -181,9 +181,29 @@ void tr_lineproto_str(struct tr_sb *out, tr_str s)
 	tr_sb_add(out, (size_t)(o - from));
 }
 
+/* Two digits at a time, from the end. */
+void tr_lineproto_int(struct tr_sb *out, int64_t v)
+{
+	char buf[24], *p = buf + sizeof(buf);
+	uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+	for (; left >= 100; left /= 100) {
+		unsigned two = (unsigned)(left % 100);
+		*--p = (char)('0' + two % 10);
+		*--p = (char)('0' + two / 10);
+	}
+	if (left >= 10) {
+		*--p = (char)('0' + left % 10);
+		left /= 10;
+	}
+	*--p = (char)('0' + left);
+	if (v < 0)
+		*--p = '-';
+	tr_sb_put(out, p, (size_t)(buf + sizeof(buf) - p));
+}
+
 void tr_lineproto_i64(struct tr_sb *out, int64_t v)
 {
-	tr_sb_i64(out, v);
+	tr_lineproto_int(out, v);
 	tr_sb_chr(out, 'i');
 }
 

@@ -38,6 +38,9 @@ void tr_lineproto_i64(struct tr_sb *out, int64_t v);
 void tr_lineproto_f64(struct tr_sb *out, double v);
 void tr_lineproto_bool(struct tr_sb *out, bool v);
 
+/* A number without a type, as a time is written. */
+void tr_lineproto_int(struct tr_sb *out, int64_t v);
+
 /* A time in ns as a number of units, down to the one that has begun. */
 static inline int64_t tr_lineproto_time(int64_t ns, int64_t unit_ns)
 {

@@ -140,7 +140,7 @@ static bool write_line(struct tr_sb *sb, struct line *l, bool safe)
 		put_value(sb, &l->fields[i]);
 	}
 	tr_sb_chr(sb, ' ');
-	tr_sb_i64(sb, l->time);
+	tr_lineproto_int(sb, l->time);
 	tr_sb_chr(sb, '\n');
 	return true;
 }

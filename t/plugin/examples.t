@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The configurations that are installed: valid, and run on logs such as they are meant for, against a
-Loki. Only paths, the URL and the API's address are others."""
+Loki or an InfluxDB. Only paths, the URL and the API's address are others."""
 
 import glob
 import os
@@ -9,7 +9,7 @@ import time
 
 import tap
 from logs import nginx_lines
-from peers import FakeLoki
+from peers import FakeInflux, FakeLoki
 from tailrace import Agent, command, tempdir
 
 CONF = os.path.join(os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), "../..")), "conf")
@@ -31,10 +31,11 @@ def uncommented(text):
 
 
 def moved(text, dir, peer):
-    """The configuration with its places in dir, and that peer for a Loki."""
+    """The configuration with its places in dir, and that peer for a server."""
     for old, new in (("/var/log", f"{dir}/log"), ("/var/lib/tailrace", f"{dir}/data"),
                      ("/etc/tailrace/", f"{dir}/"), ("127.0.0.1:9477", f"unix://{dir}/api.sock"),
-                     ("http://127.0.0.1:3100", peer.url if peer else "http://127.0.0.1:1")):
+                     ("http://127.0.0.1:3100", peer.url if peer else "http://127.0.0.1:1"),
+                     ("http://127.0.0.1:8086", peer.url if peer else "")):
         text = text.replace(old, new)
     tap.need("/var/" not in text and "/etc/" not in text, "nothing of this machine is left in it")
     return text
@@ -60,8 +61,14 @@ def seconds(entry):
 def every_one_is_valid():
     names = [DEFAULT] + [f"examples/{os.path.basename(p)}" for p in glob.glob(f"{CONF}/examples/*")]
     tap.ok(len(names) >= 3, "there are some")
+    dir = tempdir()
+    with open(f"{dir}/influxdb.token", "w") as f:
+        f.write("t\n")
     for name in sorted(names):
-        code, out, err = command("check", "-c", os.path.join(CONF, name))
+        # A secret's file isn't there.
+        with open(f"{dir}/c.yaml", "w") as f:
+            f.write(read(name).replace("/etc/tailrace/", f"{dir}/"))
+        code, out, err = command("check", "-c", f"{dir}/c.yaml")
         tap.is_((code, err), (0, ""), f"{name}: exit code and warnings")
         tap.like(out, r"^configuration is valid: \d+ sources, \d+ transforms, \d+ sinks\n\Z", name)
 
@@ -142,6 +149,49 @@ def var_log():
                       ("history", None, "/log/apt/history.log")}, "streams")
     tap.is_(by["syslog", "sshd", "/log/syslog"].ts // 1000, now * 10**6 + 123456, "time of a new line")
     tap.is_(by["syslog", "kernel", "/log/syslog"].ts // 10**9, now, "time of an old one")
+
+
+@tap.test
+def nginx_to_influxdb():
+    dir = tempdir()
+    peer = FakeInflux()
+    lines = [line.decode().rstrip("\n") for line in nginx_lines(500)]
+    write(dir, "nginx/access.log", *lines, "\\x16\\x03 is no request")
+    agent = Agent(moved(read("examples/nginx-influxdb.yaml"), dir, peer), dir=dir)
+    peer.wait_points(500)
+    agent.wait_metric("tailrace_component_discarded_events_total", 1, component_id="influxdb", reason="rejected")
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.is_((len(peer.points), peer.bad), (500, []), "a point for each request")
+    tap.is_({p.measurement for p in peer.points}, {"access"}, "measurement")
+    tap.is_({tuple(k for k, _ in p.tags) for p in peer.points}, {("host", "method", "status")}, "tags")
+    for line, p in zip(lines, sorted(peer.points, key=lambda p: p.time)):
+        remote, day, method, path, status, size = re.match(
+            r'(\S+) - \S+ \[([^ ]+) .*?\] "(\w+) (\S+) .*?" (\d+) (\d+)', line).groups()
+        tap.is_((p.field("remote"), p.tag("method"), p.field("path"), p.tag("status"), p.field("bytes"),
+                 time.strftime("%d/%b/%Y:%H:%M:%S", time.gmtime(p.time // 10**9))),
+                (remote, method, path, status, int(size), day), "point")
+
+
+@tap.test
+def syslog_to_influxdb2():
+    dir = tempdir()
+    peer = FakeInflux()
+    with open(f"{dir}/influxdb.token", "w") as f:
+        f.write("open sesame\n")
+    os.makedirs(f"{dir}/log")
+    agent = Agent(moved(read("examples/syslog-influxdb2.yaml"), dir, peer), dir=dir)
+    now = int(time.time()) - 60
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S.123456+00:00", time.gmtime(now))
+    write(dir, "syslog", f"{stamp} web1 sshd[77]: Server listening")
+    write(dir, "auth.log", "no syslog at all")
+    peer.wait_points(2)
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.is_(peer.requests[0].headers["authorization"], "Token open sesame", "token")
+    tap.is_((peer.queries[0]["org"], peer.queries[0]["bucket"]), ("example", "logs"), "org and bucket")
+    by = {p.tag("app"): p for p in peer.points}
+    tap.is_((by["sshd"].fields, by["sshd"].time // 1000, by["sshd"].tag("filename")),
+            ((("message", "Server listening"), ("pid", 77)), now * 10**6 + 123456, f"{dir}/log/syslog"), "parsed")
+    tap.is_(by[None].fields, (("message", "no syslog at all"),), "as it is")
 
 
 tap.main()

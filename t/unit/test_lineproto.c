@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "codec/lineproto.h"
@@ -149,6 +150,17 @@ static void numbers_say_their_type(void **state)
 	tr_lineproto_bool(&sb, true);
 	tr_lineproto_bool(&sb, false);
 	assert_string_equal(tr_sb_cstr(&sb), "-9223372036854775808i9223372036854775807itruefalse");
+	tr_sb_free(&sb);
+	static const int64_t ints[] = {
+		0, 9, 10, 99, 100, 101, 1000, -1, -10, -100, 1795222923123456789
+	};
+	for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++) {
+		char want[32];
+		snprintf(want, sizeof(want), "%" PRId64, ints[i]);
+		tr_sb_clear(&sb);
+		tr_lineproto_int(&sb, ints[i]);
+		assert_string_equal(tr_sb_cstr(&sb), want);
+	}
 	tr_sb_free(&sb);
 	is_f64(5, "5.0");
 	is_f64(-0.0, "-0.0");
