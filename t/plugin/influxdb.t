@@ -164,6 +164,31 @@ def tags_and_fields_are_chosen():
 
 
 @tap.test
+def tags_of_several_files_are_theirs():
+    dir, peer = tempdir(), FakeInflux()
+    for name in "abc":
+        with open(f"{dir}/{name}.log", "w") as f:
+            f.write("".join(f"{name}{i}\n" for i in range(100)))
+    with Agent(f"""\
+sources:
+  in: {{type: file, include: [{dir}/*.log], labels: {{job: x}}}}
+sinks:
+  influxdb:
+    type: influxdb
+    inputs: [in]
+    url: {peer.url}
+    batch: {{max_wait: 50ms}}
+    database: t
+    measurement: log
+""", dir=dir) as a:
+        done(a, 300)
+        tap.is_(a.stop(), 0, "exit code")
+    tap.is_({(p.tag("filename"), p.field("message")) for p in peer.points},
+            {(f"{dir}/{name}.log", f"{name}{i}") for name in "abc" for i in range(100)}, "points")
+    tap.is_({p.tag("job") for p in peer.points}, {"x"}, "a constant one")
+
+
+@tap.test
 def a_taken_name_is_prefixed():
     got = ship([log("m", {"a": "label", "message": "label"}, 1, a="field", **{"message": "field"}),
                 metric("up", 1, 1, fields={"value": 3})], "    measurement: '{{ name | log }}'\n    tags: []\n",
