@@ -6,7 +6,7 @@ import events
 import tap
 from events import log, metric
 from peers import FakeInflux
-from tailrace import Agent, tempdir
+from tailrace import Agent, sanitizers, tempdir
 
 
 def some(first, n):
@@ -77,4 +77,6 @@ def no_memory_in_the_library():
         scene(f"malloc@*libtailrace.so:{n}-{n + 4}:fail", fired=5)
 
 
+if sanitizers():
+    tap.skip_all("a sanitizer has the allocator")
 tap.main()
