@@ -146,7 +146,7 @@ bool group_take(struct source *s, const rd_kafka_topic_partition_list_t *list,
 	complain(s, "taking partitions", rd_kafka_incremental_assign(s->rk, list));
 	if (s->paused)
 		group_pause(s, true);
-	s->assigned = true;
+	s->assigned |= list->cnt > 0;
 	return true;
 }
 
@@ -232,7 +232,9 @@ void group_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_par
 	struct source *s = tr_kafka_user(opaque);
 	switch (err) {
 	case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
-		tr_log(TR_LOG_INFO, tr_host_id(s->host), "%d partitions more are ours", list->cnt);
+		if (list->cnt)
+			tr_log(TR_LOG_INFO, tr_host_id(s->host), "%d partitions more are ours",
+			       list->cnt);
 		group_take_again(s, list);
 		s->take_at_ns = 0;
 		take_coming(s);

@@ -83,7 +83,7 @@ struct source {
 	rd_kafka_topic_partition_list_t *coming; /* ours, but not taken over yet; not before: */
 	int64_t take_at_ns;
 	struct lookup lookup;
-	bool assigned; /* it was said which partitions are ours, if any */
+	bool assigned; /* there were some */
 	bool closing;
 	int64_t opened_ns;
 

@@ -80,6 +80,62 @@ static const struct tr_kafka_refused refused[] = {
 	{ NULL, NULL },
 };
 
+/* ---- what librdkafka is told ---- */
+
+static bool any_pattern(const struct tr_list *topics)
+{
+	for (size_t i = 0; i < topics->n; i++)
+		if (topics->v[i].s.p[0] == '^')
+			return true;
+	return false;
+}
+
+/* What librdkafka fetches ahead is an eighth of the budget, and is charged as if it were always
+ * there: a record costs it about 512 bytes beside its own. */
+static int64_t queue_bytes(int64_t memory_limit)
+{
+	const int64_t most = INT64_C(64) << 20;
+	return memory_limit / 8 < most ? memory_limit / 8 : most;
+}
+
+struct settings {
+	char kbytes[24], bytes[24], records[24];
+	struct tr_kafka_setting list[16];
+};
+
+static void settings_of(const struct kafka_cfg *cfg, int64_t memory_limit, bool once,
+			struct settings *s)
+{
+	int64_t queue = queue_bytes(memory_limit);
+	snprintf(s->kbytes, sizeof(s->kbytes), "%lld", (long long)(queue >> 10));
+	snprintf(s->bytes, sizeof(s->bytes), "%lld", (long long)queue / 2);
+	snprintf(s->records, sizeof(s->records), "%lld", (long long)(queue / 512));
+	const struct tr_kafka_setting list[] = {
+		{ "group.id", cfg->group.p },
+		{ "partition.assignment.strategy", "cooperative-sticky" },
+		{ "enable.auto.offset.store", "false" },
+		{ "enable.auto.commit", "true" },
+		{ "auto.commit.interval.ms", "1000" },
+		/* start_at: end asks for the end itself; what is no longer there is another matter
+		 */
+		{ "auto.offset.reset", "earliest" },
+		{ "enable.partition.eof", once ? "true" : "false" },
+		/* a member that was killed holds its partitions so long */
+		{ "session.timeout.ms", "15000" },
+		/* how soon a topic is found that matches, or a partition that was added */
+		{ "topic.metadata.refresh.interval.ms",
+		  any_pattern(&cfg->topics) ? "30000" : "300000" },
+		{ "queued.max.messages.kbytes", s->kbytes },
+		{ "queued.min.messages", s->records },
+		{ "message.max.bytes", s->bytes }, /* of a producer, but the next may not be less */
+		{ "fetch.max.bytes", s->bytes },
+		{ "fetch.message.max.bytes", s->bytes },
+		{ NULL, NULL },
+	};
+	_Static_assert(sizeof(list) <= sizeof(s->list), "room for all");
+	memcpy(s->list, list, sizeof(list));
+}
+
 /* ---- rules ---- */
 
 static bool is_topic(tr_str s)
@@ -129,6 +185,9 @@ static void kafka_check(const void *cfg, struct tr_check *c)
 	tr_kafka_check(&k->kafka, refused, c);
 	for (size_t i = 0; i < k->topics.n; i++)
 		check_topic(&k->topics, i, c);
+	struct settings s;
+	settings_of(k, tr_check_memory_limit(c), false, &s);
+	tr_kafka_check_handle(&k->kafka, false, s.list, c);
 }
 
 /* ---- making a consumer ---- */
@@ -138,55 +197,6 @@ static void on_event(rd_kafka_t *rk, void *host)
 {
 	(void)rk;
 	tr_host_wake(host);
-}
-
-static bool any_pattern(const struct tr_list *topics)
-{
-	for (size_t i = 0; i < topics->n; i++)
-		if (topics->v[i].s.p[0] == '^')
-			return true;
-	return false;
-}
-
-/* What librdkafka fetches ahead is an eighth of the budget, and is charged as if it were always
- * there: a record costs it about 512 bytes beside its own. */
-static int make_conf(struct source *s, rd_kafka_conf_t **conf, struct tr_err *e)
-{
-	char kbytes[24], bytes[24], records[24];
-	int64_t queue = tr_host_memory_limit(s->host) / 8;
-	if (queue > (INT64_C(64) << 20))
-		queue = INT64_C(64) << 20;
-	snprintf(kbytes, sizeof(kbytes), "%lld", (long long)(queue >> 10));
-	snprintf(bytes, sizeof(bytes), "%lld", (long long)queue / 2);
-	snprintf(records, sizeof(records), "%lld", (long long)(queue / 512));
-	const struct tr_kafka_setting settings[] = {
-		{ "group.id", s->cfg->group.p },
-		{ "partition.assignment.strategy", "cooperative-sticky" },
-		{ "enable.auto.offset.store", "false" },
-		{ "enable.auto.commit", "true" },
-		{ "auto.commit.interval.ms", "1000" },
-		/* start_at: end asks for the end itself; what is no longer there is another matter
-		 */
-		{ "auto.offset.reset", "earliest" },
-		{ "enable.partition.eof", tr_host_once(s->host) ? "true" : "false" },
-		/* A member that was killed holds its partitions so long. */
-		{ "session.timeout.ms", "15000" },
-		/* How soon a topic is found that matches, or a partition that was added. */
-		{ "topic.metadata.refresh.interval.ms",
-		  any_pattern(&s->cfg->topics) ? "30000" : "300000" },
-		{ "queued.max.messages.kbytes", kbytes },
-		{ "queued.min.messages", records },
-		{ "message.max.bytes", bytes }, /* of a producer, but the next may not be less */
-		{ "fetch.max.bytes", bytes },
-		{ "fetch.message.max.bytes", bytes },
-		{ NULL, NULL },
-	};
-	int rc = tr_kafka_conf(s->kafka, settings, conf, e);
-	if (rc == 0) {
-		s->charged = (size_t)queue;
-		tr_host_charge(s->host, (ptrdiff_t)s->charged);
-	}
-	return rc;
 }
 
 static int subscribe(struct source *s, struct tr_err *e)
@@ -204,9 +214,14 @@ static int make_consumer(struct source *s, struct tr_err *e)
 {
 	char why[512];
 	rd_kafka_conf_t *conf;
-	int rc = make_conf(s, &conf, e);
+	struct settings settings;
+	int64_t memory_limit = tr_host_memory_limit(s->host);
+	settings_of(s->cfg, memory_limit, tr_host_once(s->host), &settings);
+	int rc = tr_kafka_conf(s->kafka, settings.list, &conf, e);
 	if (rc < 0)
 		return rc;
+	s->charged = (size_t)queue_bytes(memory_limit);
+	tr_host_charge(s->host, (ptrdiff_t)s->charged);
 	rd_kafka_conf_set_rebalance_cb(conf, group_rebalance);
 	s->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
 	if (!s->rk) {

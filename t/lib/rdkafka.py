@@ -2,6 +2,7 @@
 """A client of Kafka for tests, librdkafka by ctypes: it makes records, reads them back, and looks at a
 group's offsets, of a mock cluster (kafka.py) or a real one."""
 
+import contextlib
 import ctypes
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
 
@@ -52,6 +53,11 @@ def _library():
             ("rd_kafka_committed", c_int, [c_void_p, POINTER(TopicPartitionList), c_int]),
             ("rd_kafka_query_watermark_offsets", c_int,
              [c_void_p, c_char_p, c_int32, POINTER(c_int64), POINTER(c_int64), c_int]),
+            ("rd_kafka_init_transactions", c_void_p, [c_void_p, c_int]),
+            ("rd_kafka_begin_transaction", c_void_p, [c_void_p]),
+            ("rd_kafka_commit_transaction", c_void_p, [c_void_p, c_int]),
+            ("rd_kafka_abort_transaction", c_void_p, [c_void_p, c_int]),
+            ("rd_kafka_error_string", c_char_p, [c_void_p]),
             ("rd_kafka_topic_partition_list_new", POINTER(TopicPartitionList), [c_int]),
             ("rd_kafka_topic_partition_list_add", POINTER(TopicPartition),
              [POINTER(TopicPartitionList), c_char_p, c_int32]),
@@ -103,11 +109,29 @@ class Client:
             lib().rd_kafka_destroy(self.producer)
         self.producer = None
 
+    def _make_producer(self):
+        if self.producer:
+            return
+        self.producer = _handle(PRODUCER, {**self.conf, "linger.ms": 5, "message.max.bytes": 16 << 20,
+                                           "queue.buffering.max.kbytes": 1 << 20})
+        if "transactional.id" in self.conf:
+            self._transact("init_transactions", 60000)
+
+    def _transact(self, what, *args):
+        error = getattr(lib(), f"rd_kafka_{what}")(self.producer, *args)
+        tap.need(not error, lib().rd_kafka_error_string(error).decode() if error else what)
+
+    @contextlib.contextmanager
+    def transaction(self, commit=True):
+        """Of a client with a transactional.id."""
+        self._make_producer()
+        self._transact("begin_transaction")
+        yield
+        self._transact("commit_transaction" if commit else "abort_transaction", 60000)
+
     def produce(self, topic, values, partition=0, time_ms=None, deadline=30):
         """One record a value (text or bytes; None: a tombstone), in that order, acknowledged."""
-        if not self.producer:
-            self.producer = _handle(PRODUCER, {**self.conf, "linger.ms": 5, "message.max.bytes": 16 << 20,
-                                               "queue.buffering.max.kbytes": 1 << 20})
+        self._make_producer()
         for v in values:
             data = v.encode() if isinstance(v, str) else v
             args = [c_int(VTYPE_TOPIC), c_char_p(topic.encode()),
@@ -125,6 +149,9 @@ class Client:
             _check(err, f"produce to {topic}")
         _check(lib().rd_kafka_flush(self.producer, int(deadline * 1000 * tap.SCALE)), "flush")
 
+    def _reading(self):
+        return {key: v for key, v in self.conf.items() if key != "transactional.id"}
+
     def _list(self, items):
         out = lib().rd_kafka_topic_partition_list_new(len(items))
         for topic, partition, offset in items:
@@ -133,7 +160,7 @@ class Client:
 
     def committed(self, group, topic, partitions=1):
         """The group's offset of each partition; None where it has none."""
-        rk = _handle(CONSUMER, {**self.conf, "group.id": group})
+        rk = _handle(CONSUMER, {**self._reading(), "group.id": group})
         parts = self._list([(topic, i, OFFSET_INVALID) for i in range(partitions)])
         try:
             _check(lib().rd_kafka_committed(rk, parts, 10000), f"offsets of {group}")
@@ -144,7 +171,7 @@ class Client:
         return [o if o >= 0 else None for o in got]
 
     def end(self, topic, partition=0):
-        rk = _handle(CONSUMER, {**self.conf, "group.id": "ends"})
+        rk = _handle(CONSUMER, {**self._reading(), "group.id": "ends"})
         low, high = c_int64(), c_int64()
         try:
             _check(lib().rd_kafka_query_watermark_offsets(rk, topic.encode(), partition, byref(low),
@@ -155,7 +182,7 @@ class Client:
 
     def read(self, topic, partitions=1, deadline=30):
         """Every record of the topic that there is now: [(partition, offset, value)]."""
-        rk = _handle(CONSUMER, {**self.conf, "group.id": "reading", "enable.partition.eof": "true",
+        rk = _handle(CONSUMER, {**self._reading(), "group.id": "reading", "enable.partition.eof": "true",
                                 "enable.auto.commit": "false"})
         parts = self._list([(topic, i, 0) for i in range(partitions)])
         got, ended = [], set()

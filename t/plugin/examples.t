@@ -209,6 +209,35 @@ def app():
 
 
 @tap.test
+def kafka_to_loki():
+    """An agent on a node, and the tier behind Kafka."""
+    node, tier = tempdir(), tempdir()
+    loki = FakeLoki()
+    kafka = MockKafka({"nginx-default": 4, "nginx-shop.example": 4})
+    lines = [line.decode().rstrip("\n") for line in nginx_lines(300)]
+    write(node, "nginx/access.log", *lines)
+    kafka.produce("nginx-shop.example", 2, b"from somebody else", time_ms=1795222923000)
+    agents = [Agent(moved(read("examples/nginx-kafka.yaml"), node, kafka), dir=node),
+              Agent(moved(read("examples/kafka-loki.yaml"), tier,
+                          types.SimpleNamespace(url=loki.url, brokers=kafka.brokers)), dir=tier)]
+    loki.wait_lines(301, 40)
+    for agent in agents:
+        tap.is_(agent.stop(), 0, "exit code")
+    entries = {e.line.decode(): e for e in loki.entries}
+    tap.is_(set(entries), {*lines, "from somebody else"}, "every line")
+    other = entries["from somebody else"]
+    tap.is_((other.label("job"), other.label("topic"), other.ts // 10**6),
+            ("unknown", "nginx-shop.example", 1795222923000), "a record of somebody else's")
+    want = re.match(r'\S+ - \S+ \[([^ ]+) .*?\] "(\w+) .*?" (\d+) ', lines[0])
+    got = entries[lines[0]]
+    tap.is_((time.strftime("%d/%b/%Y:%H:%M:%S", time.gmtime(got.ts // 10**9)), got.meta("method"),
+             got.meta("status")), want.groups(), "time, method and status of the first")
+    tap.is_((got.label("job"), got.label("filename"), got.label("topic")),
+            ("nginx", f"{node}/log/nginx/access.log", "nginx-default"), "its labels")
+    tap.ok(got.label("host"), "of the node that it came from")
+
+
+@tap.test
 def var_log():
     dir = tempdir()
     peer = FakeLoki()
