@@ -7,7 +7,7 @@ import json
 import os
 
 import tap
-from events import exactly, random_events
+from random_events import exactly, random_events
 from logs import read_lines
 from rdkafka import Client
 from servers import Kafka
