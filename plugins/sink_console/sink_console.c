@@ -241,7 +241,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_SINK,
 	.name = "console",
-	.brief = "Writes events to standard output or standard error",
+	.brief = "writes events to standard output or standard error",
 	.doc = "A line an event. On a terminal the encoding text is coloured, unless NO_COLOR is set or TERM is "
 	       "dumb; control characters in messages are shown as \\xNN.\n\n"
 	       "Where the reader of a pipe stops reading, events wait as with any other sink. Where it is gone, "

@@ -502,7 +502,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_SINK,
 	.name = "file",
-	.brief = "Appends events to files, with rotation and compression",
+	.brief = "appends events to files, with rotation and compression",
 	.doc = "An event is delivered after fdatasync(2). A write that fails half way (a full disk) is cut off "
 	       "again and repeated, so that no event is lost and none is in the file twice; a line or member that "
 	       "a crash tore is cut off when the file is opened next.\n\n"

@@ -465,7 +465,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_SINK,
 	.name = "influxdb",
-	.brief = "Writes events to InfluxDB, in line protocol.",
+	.brief = "writes events to InfluxDB, in line protocol",
 	.doc = "Labels are tags; fields and a log's message are fields: integers with i, floats so that "
 	       "they read back the same. Of the two families of options, exactly one is given: database "
 	       "for InfluxDB 1.x (and whatever has its /write), org and bucket for 2.x.\n\n"

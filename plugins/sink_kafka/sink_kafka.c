@@ -234,7 +234,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_SINK,
 	.name = "kafka",
-	.brief = "Produces events to Apache Kafka.",
+	.brief = "produces events to Apache Kafka",
 	.doc = "An event is delivered when its delivery report says so. Nothing expires: while brokers "
 	       "are away librdkafka's queue is full, and backpressure reaches the sources. After an "
 	       "error that librdkafka can't mend, everything that wasn't reported is sent again in its "

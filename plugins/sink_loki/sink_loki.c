@@ -370,7 +370,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_SINK,
 	.name = "loki",
-	.brief = "Pushes events to Grafana Loki.",
+	.brief = "pushes events to Grafana Loki",
 	.doc = "Labels make the stream of an entry, the message is its line, and fields that the line "
 	       "doesn't have are its structured metadata. Requests are protobuf in snappy; the entries "
 	       "of a stream are in order of time within a request.\n\n"

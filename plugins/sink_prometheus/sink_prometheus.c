@@ -298,7 +298,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_SINK,
 	.name = "prometheus",
-	.brief = "Shows the last value of each metric to a Prometheus that scrapes it",
+	.brief = "shows the last value of each metric to a Prometheus that scrapes it",
 	.doc = "Metrics are taken at once; /metrics shows the last value of each in Prometheus' text format, a "
 	       "family in one piece, without times, so that Prometheus sees a series end. A series is a metric's "
 	       "name and its labels; fields aren't shown. Logs are discarded (filtered).\n\n"

@@ -401,7 +401,7 @@ const struct tr_plugin tailrace_plugin = {
 	.kind = TR_SINK,
 	.name = "socket",
 	.brief =
-		"Sends events over TCP, TLS, UDP or a Unix socket: lines, JSON, or syslog messages",
+		"sends events over TCP, TLS, UDP or a Unix socket: lines, JSON, or syslog messages",
 	.doc = "Events are delivered once the kernel has taken all of their bytes: nothing on the other side "
 	       "confirms them, so what a destination had not read when it died may be lost. When a connection "
 	       "breaks, the event that was cut off is sent again as a whole, and those after it. Connections "

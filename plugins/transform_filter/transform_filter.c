@@ -110,7 +110,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_TRANSFORM,
 	.name = "filter",
-	.brief = "Lets events go on for which an expression is true",
+	.brief = "lets events go on for which an expression is true",
 	.doc = "Looks at each event's message, time, fields and labels, and discards those for which the "
 	       "expression is false.\n\n"
 	       "Expressions are described in tailrace.yaml(5). A comparison with a name that the event lacks is "

@@ -250,7 +250,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_TRANSFORM,
 	.name = "labels",
-	.brief = "Makes, sets, renames, removes and bounds labels",
+	.brief = "makes, sets, renames, removes and bounds labels",
 	.doc = "Labels identify a stream and should have few values. The options are applied in the order in "
 	       "which they are listed here: from_filename, from, set, rename, drop and keep, max_values. Each "
 	       "overwrites what was there.\n\n"

@@ -278,7 +278,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_TRANSFORM,
 	.name = "regex",
-	.brief = "Extracts fields and the time from a text by regular expressions",
+	.brief = "extracts fields and the time from a text by regular expressions",
 	.doc = "Matches a text, by default the message, and turns the named groups of the pattern into fields. "
 	       "Values are slices of the text: nothing is copied.\n\n"
 	       "A group called message replaces the message. A pattern that is too costly for a text (more "

@@ -172,7 +172,7 @@ const struct tr_plugin tailrace_plugin = {
 	.abi = TR_PLUGIN_ABI,
 	.kind = TR_TRANSFORM,
 	.name = "route",
-	.brief = "Sends events to named outputs by expressions",
+	.brief = "sends events to named outputs by expressions",
 	.doc = "Each output has a name and an expression. An event goes to every output whose expression is true "
 	       "for it, or with mode: first to the first of them; one for which none is true goes to the output "
 	       "_unmatched. Expressions are described in tailrace.yaml(5).\n\n"
