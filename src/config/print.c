@@ -241,14 +241,13 @@ static void print_group(const struct tr_opt_set *s, tr_str group, tr_str part, u
 {
 	struct tr_sb text = { 0 }, name = { 0 };
 	bool off = is_off(s, group);
-	const char *below;
 
 	tr_sb_str(&name, group);
 	tr_sb_chr(&name, '.');
-	below = tr_sb_cstr(&name);
-
+	tr_sb_cstr(&name);
 	tr_sb_fmt(&text, "%*s%.*s:\n", off ? 0 : (int)indent, "", TR_F(part));
-	print_level(s, below, off ? 2 : indent + 2, &text);
+	if (!name.failed) /* the empty prefix would begin anew */
+		print_level(s, tr_sb_cstr(&name), off ? 2 : indent + 2, &text);
 	if (name.failed || text.failed)
 		out->failed = true;
 	if (off) {

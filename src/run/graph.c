@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define NOT_REQUIRED_NS TR_SEC /* of a drain */
+
 static struct tr_host *host_of(struct tr_graph *g, size_t i)
 {
 	return &g->hosts[i];
@@ -44,8 +46,7 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 		s->dead_letter = tr_dead_letter_new(
 			h, h->comp->id, c->dead_letter.p,
 			tr_host_metric(h, "tailrace_dead_letter_events_total",
-				       "Refused events written to dead letters.", TR_COUNTER, NULL,
-				       NULL),
+				       "Refused events written to dead letters.", TR_COUNTER, NULL, NULL),
 			tr_host_metric(h, "tailrace_dead_letter_removed_events_total",
 				       "Dead letters removed with the oldest file to make room.",
 				       TR_COUNTER, NULL, NULL));
@@ -75,15 +76,13 @@ static int open_chain(struct tr_chain *c, struct tr_err *e)
 		int rc = open_host(h, e);
 		if (rc < 0)
 			return rc;
-		steps[i] = (struct tr_stage_step){ .plugin = h->comp->plugin,
-						   .self = h->self,
+		steps[i] = (struct tr_stage_step){ .plugin = h->comp->plugin, .self = h->self,
 						   .counters = &h->counters };
 		if (!ops->scratch_new)
 			continue;
 		steps[i].scratch = calloc(g->pool.n, sizeof *steps[i].scratch);
 		for (unsigned k = 0; k < g->pool.n; k++)
-			if (!steps[i].scratch ||
-			    ops->scratch_new(h->self, &steps[i].scratch[k]) < 0)
+			if (!steps[i].scratch || ops->scratch_new(h->self, &steps[i].scratch[k]) < 0)
 				goto nomem;
 	}
 	return 0;
@@ -212,8 +211,7 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 	if (rc == 0)
 		rc = tr_loop_init(&g->loop);
 	if (rc == 0)
-		rc = tr_pool_start(&g->pool,
-				   config->threads ? (unsigned)config->threads : tr_pool_cpus());
+		rc = tr_pool_start(&g->pool, config->threads ? (unsigned)config->threads : tr_pool_cpus());
 	if (rc < 0)
 		return tr_err_set(e, rc, "cannot start the threads: %s", strerror(-rc));
 	g->hosts = calloc(g->nhosts ? g->nhosts : 1, sizeof *g->hosts);
@@ -228,10 +226,8 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 		h->comp = c;
 		h->task = &h->own_task;
 		pthread_mutex_init(&h->lock, NULL);
-		tr_task_init(&h->own_task, &g->pool,
-			     c->kind == TR_SOURCE ? tr_run_source : tr_run_sink, 1);
-		if (c->reachable && c->kind != TR_TRANSFORM &&
-		    tr_loop_add(&g->loop, &h->own_task) < 0)
+		tr_task_init(&h->own_task, &g->pool, c->kind == TR_SOURCE ? tr_run_source : tr_run_sink, 1);
+		if (c->reachable && c->kind != TR_TRANSFORM && tr_loop_add(&g->loop, &h->own_task) < 0)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 	}
 	rc = load_plugins(g, e);
@@ -264,6 +260,7 @@ static void wake_kind(struct tr_graph *g, enum tr_kind kind)
 
 void tr_graph_drain(struct tr_graph *g)
 {
+	g->drain_ns = tr_mono_ns();
 	atomic_store(&g->draining, true);
 	atomic_store(&g->flushing, true);
 	wake_kind(g, TR_SOURCE);
@@ -301,9 +298,12 @@ bool tr_graph_drained(struct tr_graph *g)
 	for (size_t i = 0; i < g->nchains; i++)
 		if (!tr_stage_idle(&g->chains[i].stage))
 			return false;
+	/* those that nothing has to wait for get as long as a healthy one needs */
+	bool wait_for_all = tr_mono_ns() < g->drain_ns + NOT_REQUIRED_NS;
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
-		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink))
+		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink) &&
+		    (wait_for_all || h->comp->sink.required))
 			return false;
 	}
 	return true;
@@ -422,8 +422,8 @@ static bool calls_outstanding(struct tr_graph *g)
 	return false;
 }
 
-/* Calls on the io threads end, or hang; what they finished is told to the components, whose tasks
- * don't run any more. */
+/* Calls on the io threads end, or hang; what they finished is told to the components, whose tasks don't
+ * run any more. */
 static bool finish_calls(struct tr_graph *g)
 {
 	int64_t deadline = tr_mono_ns() + TR_SEC / 2;
@@ -436,6 +436,21 @@ static bool finish_calls(struct tr_graph *g)
 	return !calls_outstanding(g);
 }
 
+/* No position waits for such sinks: what they still had is gone. */
+static void tell_not_delivered(struct tr_graph *g)
+{
+	for (size_t i = 0; i < g->nhosts; i++) {
+		struct tr_host *h = host_of(g, i);
+		uint64_t n = h->comp->kind == TR_SINK && h->opened && !h->comp->sink.required
+				     ? tr_host_pending(h)
+				     : 0;
+		if (n)
+			tr_log(TR_LOG_WARN, h->comp->id.p,
+			       "%llu events were not delivered; the sink isn't required",
+			       (unsigned long long)n);
+	}
+}
+
 uint64_t tr_graph_close(struct tr_graph *g)
 {
 	atomic_store(&g->live, false);
@@ -443,17 +458,16 @@ uint64_t tr_graph_close(struct tr_graph *g)
 	tr_loop_run_posts(&g->loop); /* while those who posted are there */
 	bool finished = finish_calls(g);
 	uint64_t lost = lost_events(g);
+	tell_not_delivered(g);
 	for (size_t i = 0; i < g->nhosts; i++)
 		if (g->hosts[i].opened && g->hosts[i].saver.path)
 			tr_saver_final(&g->hosts[i]);
 	if (g->lock_fd >= 0)
 		close(g->lock_fd);
-	/* A call that hangs still uses its component: then nothing is taken apart, the process
-	 * ends. */
+	/* A call that hangs still uses its component: then nothing is taken apart, the process ends. */
 	if (!finished)
 		return lost;
-	/* against the data: requests and batches first, then the sources that they acknowledge to
-	 */
+	/* against the data: requests and batches first, then the sources that they acknowledge to */
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
 		if (h->comp->kind != TR_SINK || !h->sink.sizes)

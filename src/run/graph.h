@@ -85,6 +85,7 @@ struct tr_graph {
 	struct tr_chain *chains;
 	int lock_fd; /* of data_dir */
 	bool once;
+	int64_t drain_ns;       /* monotonic: when the drain began; the loop's */
 	_Atomic bool draining;  /* sources stop */
 	_Atomic bool flushing;  /* sinks send what they have */
 	_Atomic bool live;      /* false once the drain's deadline has come */

@@ -384,16 +384,16 @@ def syslog():
 @tap.test
 def syslog_to_kafka():
     dir = tempdir()
-    kafka = MockKafka({"syslog": 2, "syslog-errors": 2})
+    kafka = MockKafka({"syslog-user": 2, "syslog-auth": 2})
     port = free_port()
     text = read("examples/syslog-kafka.yaml").replace("//:514", f"//127.0.0.1:{port}")
     agent = Agent(moved(text, dir, kafka), dir=dir)
     with socket.create_connection(("127.0.0.1", port)) as s:
-        s.sendall(b"<13>1 - fw1 ids - - - all is well\n<11>1 - fw1 ids - - - a disk fails\n")
-    usual, error = kafka.wait_records("syslog", 1)[0], kafka.wait_records("syslog-errors", 1)[0]
+        s.sendall(b"<13>1 - fw1 ids - - - all is well\n<38>1 - fw1 sshd - - - somebody knocks\n")
+    user, auth = kafka.wait_records("syslog-user", 1)[0], kafka.wait_records("syslog-auth", 1)[0]
     tap.is_(agent.stop(), 0, "exit code")
-    tap.is_((json.loads(usual.value)["message"], usual.key), ("all is well", b"fw1"), "the usual")
-    tap.is_((json.loads(error.value)["message"], error.key), ("a disk fails", b"fw1"), "the error")
+    tap.is_((json.loads(user.value)["message"], user.key), ("all is well", b"fw1"), "a user's")
+    tap.is_((json.loads(auth.value)["message"], auth.key), ("somebody knocks", b"fw1"), "of another facility")
 
 
 def host_points(peer):

@@ -10,8 +10,8 @@ from sockets import StreamPeer
 from tailrace import Agent, tempdir
 
 MODULES = ("source_", "transform_", "sink_")
-HEAVY = ("libcurl", "librdkafka", "libtailrace-http", "libtailrace-kafka", "libinotifytools", "libsnappy", "libmicrohttpd",
-         "libssl", "libjansson")
+HEAVY = ("libcurl", "librdkafka", "libtailrace-http", "libtailrace-kafka", "libtailrace-tls", "libinotifytools",
+         "libsnappy", "libmicrohttpd", "libssl", "libjansson")
 
 
 def mapped(agent):
