@@ -220,8 +220,11 @@ def members_come_and_go_and_nothing_is_lost():
     is_(two.stop(), 0, "exit code")
     tap.wait_until(lambda: has(one, 4), 60, "all four back")
     all = lambda: sorted(seen(one) + seen(two))
-    tap.wait_until(lambda: len(all()) >= n, 30, lambda: f"{n} events, not {len(all())}")
-    is_(all(), list(range(n)), "each once")
+    tap.wait_until(lambda: len(set(all())) >= n, 30, lambda: f"{n} events, not {len(set(all()))}")
+    is_(set(all()), set(range(n)), "nothing is lost")
+    # While a further rebalance is on, the mock takes no commit; Kafka does.
+    if not any("COMMITFAIL" in x.stderr() for x in (one, two)):
+        is_(all(), list(range(n)), "each once")
     is_(one.stop(), 0, "exit code")
 
 
