@@ -119,6 +119,27 @@ def S15_too_large_for_the_topic():
 
 
 @tap.test(limit=900)
+def S15_order_through_refusals():
+    """Some batches are too large for the topic, those behind them aren't, and all of their events are
+    small enough alone: everything arrives, in its order."""
+    kafka, dir = Kafka(), tempdir()
+    kafka.topic("small", 1, max_message_bytes=20000)
+    log = Log(f"{dir}/in/a.log")
+    for _ in range(10):
+        log.lines(100)
+        log.pad = 12000
+        log.lines(2)
+        log.pad = 0
+    agent = agent_of(kafka, dir, "topic: small\nencoding: raw\ncompression: none\n"
+                                 "librdkafka: {batch.num.messages: 6}")
+    wait_sent(agent, log.seq, 300)
+    strict([r[5] for r in kafka.read("small")], counts(log), "all of them")
+    tap.is_(agent.metrics().component("out", "discarded"), 0, "discarded")
+    tap.ok(agent.metrics().get("tailrace_retries_total", component_id="out") > 0, "some batches were refused")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test(limit=900)
 def sasl_scram_over_tls():
     """SCRAM over TLS with our certificate verified; a wrong password is waited out, and the right one
     taken once it is in its file."""

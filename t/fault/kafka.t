@@ -1,0 +1,68 @@
+#!/usr/bin/python3
+"""The Kafka sink when memory runs out: it waits and goes on, and what is delivered is complete, once, and
+in order."""
+
+import os
+
+import kafka
+import tap
+from kafka import MockKafka
+from logs import Log, counts, strict
+from tailrace import Agent, tempdir
+
+
+def scene(rules, sink="encoding: raw", errors=(), value=lambda r: r.value):
+    """Lines before, during and after the faults; errors: what the broker answers meanwhile."""
+    dir = tempdir()
+    mock = MockKafka({"t": 1})
+    log = Log(os.path.join(dir, "in.log"), source="a").lines(100)
+    with Agent(f"""\
+sources:
+  in: {{type: file, include: [{dir}/in.log], poll_interval: 50ms}}
+sinks:
+  kafka:
+    type: kafka
+    inputs: [in]
+    brokers: "{mock.brokers}"
+    topic: t
+    batch: {{max_events: 50}}
+    retry: {{initial: 10ms, max: 50ms}}
+    {sink}
+""", dir=dir, fault="") as a:
+        sent = "tailrace_component_sent_events_total"
+        a.wait_metric(sent, 100, 30, component_id="kafka")
+        a.faults(rules)
+        if errors:
+            mock.errors(kafka.PRODUCE, *errors)
+        log.lines(400)
+        a.wait_until(lambda: os.path.exists(a.faults_path + ".log") and
+                     os.path.getsize(a.faults_path + ".log") > 0, 30, "a fault happens")
+        a.wait_metric(sent, 500, 60, component_id="kafka")
+        a.faults("")
+        log.lines(100)
+        a.wait_metric(sent, 600, 30, component_id="kafka")
+        mock.wait_records("t", 600)
+        strict([value(r) for r in mock.records("t")], counts(log), f"{rules} {sink}")
+        tap.is_(a.metrics().component("kafka", "discarded"), 0, "nothing is given up")
+        tap.is_(a.stop(), 0, "exit code")
+
+
+@tap.test
+def no_memory_in_the_sink():
+    for n in (1, 2, 4):
+        scene(f"malloc@*sink_kafka.so:{n}-{n + 3}:fail")
+        scene(f"malloc@*sink_kafka.so:{n}-{n + 3}:fail",
+              'encoding: logfmt\n    key: "{{ host }}"\n    headers: {file: "{{ filename }}", m: "{{ message }}"}',
+              value=lambda r: dict(r.headers)["m"])
+
+
+@tap.test
+def no_memory_while_another_producer_is_made():
+    for n in (1, 3):
+        scene(f"malloc@*libtailrace-kafka.so:{n}-{n + 3}:fail",
+              "encoding: raw\n    librdkafka: {statistics.interval.ms: 20}",
+              errors=[kafka.TOPIC_AUTHORIZATION_FAILED])
+        scene(f"malloc@*sink_kafka.so:{n}-{n + 3}:fail", errors=[kafka.INVALID_RECORD])
+
+
+tap.main()
