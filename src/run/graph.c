@@ -445,7 +445,7 @@ static void tell_not_delivered(struct tr_graph *g)
 				     ? tr_host_pending(h)
 				     : 0;
 		if (n)
-			tr_log(TR_LOG_WARN, h->comp->id.p,
+			tr_log(TR_LOG_WARN, h->comp->id,
 			       "%llu events were not delivered; the sink isn't required",
 			       (unsigned long long)n);
 	}
