@@ -117,12 +117,12 @@ class MockKafka:
     def values(self, topic):
         return [r.value for r in self.records(topic)]
 
-    def wait_records(self, topic, n, deadline=20.0):
-        """All records, once n different ones are there: some may have come twice."""
+    def wait_records(self, topic, n, deadline=20.0, again=False):
+        """All records, once n are there; n different ones where some may come again."""
         got = []
 
         def enough():
             got[:] = self.records(topic)
-            return len({(r.key, r.value) for r in got}) >= n
+            return len({(r.key, r.value) for r in got} if again else got) >= n
         tap.wait_until(enough, deadline, lambda: f"{n} records in {topic}, {len(got)} there")
         return got
