@@ -342,12 +342,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ends[n++] = body.n;
 	}
 	MUST(!body.failed);
-	struct reader r = { body.p, body.p + body.n };
-	const char *at = body.p;
+	tr_str written = n ? tr_sb_view(&body) : TR_STR("");
+	struct reader r = { written.p, written.p + written.n };
+	const char *at = written.p;
 	for (size_t i = 0; i < n; i++) {
 		read_line(&r, &lines[i]);
-		at = scan_line(at, body.p + body.n);
-		MUST(at == body.p + ends[i] && at == r.p);
+		at = scan_line(at, r.end);
+		MUST(at == written.p + ends[i] && at == r.p);
 	}
 	MUST(r.p == r.end);
 	tr_sb_free(&body);
