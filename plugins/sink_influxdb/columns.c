@@ -58,11 +58,6 @@ static bool is_tag(const struct influx *s, const struct tr_col *c)
 	return c->kind == TR_LABEL && is_listed(&s->tags, c->name);
 }
 
-static bool is_const(const struct tr_batch *b, const struct tr_col *c)
-{
-	return c->shape == TR_CONST || (c->shape == TR_SEGMENT && b->nsegs == 1);
-}
-
 static tr_str key_of(const struct influx_view *v, const struct influx_item *it)
 {
 	return (tr_str){ v->text.p + it->text, it->key_n };
@@ -140,7 +135,7 @@ static void find_tags(const struct influx *s, struct influx_view *v)
 			v->fixed_changes++;
 			continue;
 		}
-		if (is_const(b, c) && !fix_tag(v, &it))
+		if (tr_col_is_const(b, c) && !fix_tag(v, &it))
 			continue;
 		v->tags_by_segment &= it.constant || c->shape == TR_SEGMENT;
 		add_tag(v, it);
@@ -180,7 +175,7 @@ static void add_field(struct influx_view *v, const struct tr_col *c, tr_str pref
 			return;
 		}
 	}
-	if (c->name && is_const(v->batch, c) && !fix_field(v, &it))
+	if (c->name && tr_col_is_const(v->batch, c) && !fix_field(v, &it))
 		return;
 	v->fields[v->nfields++] = it;
 }

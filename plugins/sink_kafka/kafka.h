@@ -130,6 +130,7 @@ struct kafka {
 	struct kafka_header *headers;
 	struct kafka_topic *topic; /* of the row before */
 	bool same_topic;
+	bool same_key, has_key; /* of all rows; it is in `key` already */
 	rd_kafka_resp_err_t produce_err;
 	struct tr_sb name, key, value;
 

@@ -140,6 +140,8 @@ static void bind_templates(struct kafka *k, const struct tr_batch *b)
 	k->same_topic = tr_template_same(cfg->topic, b, k->topic_slots);
 	k->topic = NULL;
 	tr_template_bind(cfg->key, b, k->key_slots);
+	k->same_key = tr_template_same(cfg->key, b, k->key_slots);
+	k->has_key = false;
 	for (size_t i = 0; i < cfg->headers.n; i++)
 		tr_template_bind(k->headers[i].value, b, k->headers[i].slots);
 }
@@ -198,8 +200,11 @@ static enum produced produce_row(struct kafka *k, struct item *it, uint32_t row)
 			return PRODUCED;
 		}
 	}
-	tr_sb_clear(&k->key);
-	tr_template_render(k->cfg->key, k->bound, k->key_slots, row, &k->key);
+	if (!k->same_key || !k->has_key) {
+		tr_sb_clear(&k->key);
+		tr_template_render(k->cfg->key, k->bound, k->key_slots, row, &k->key);
+		k->has_key = true;
+	}
 	if (k->key.failed || make_headers(k, row, &headers) < 0)
 		return PRODUCE_NOMEM;
 	tr_str record = item_record(it, k->bound, row, it->row);

@@ -109,11 +109,6 @@ size_t loki_view_memory(const struct loki_view *v)
 
 /* ---- labels ---- */
 
-static bool is_const(const struct tr_batch *b, const struct tr_col *c)
-{
-	return c->shape == TR_CONST || (c->shape == TR_SEGMENT && b->nsegs == 1);
-}
-
 static bool is_label(const struct loki *l, const struct tr_col *c)
 {
 	return c->kind == TR_LABEL &&
@@ -163,7 +158,7 @@ static void split_labels(const struct loki *l, struct loki_view *v)
 	v->crowded = v->nlabels > (size_t)l->cfg->max_labels;
 	for (size_t i = 0; i < v->nlabels; i++) {
 		struct loki_col c = v->labels[i];
-		bool varies = v->crowded || !is_const(v->batch, c.col);
+		bool varies = v->crowded || !tr_col_is_const(v->batch, c.col);
 		const struct tr_cell *cell = &c.col->cells[0];
 		if (!varies && cell->type == TR_NONE)
 			continue;
@@ -245,7 +240,7 @@ static int fix_metas(struct loki *l, struct loki_view *v)
 	size_t kept = 0;
 	for (size_t i = 0; i < v->nmetas; i++) {
 		struct loki_col m = v->metas[i];
-		if (!is_const(v->batch, m.col)) {
+		if (!tr_col_is_const(v->batch, m.col)) {
 			v->metas[kept++] = m;
 			continue;
 		}

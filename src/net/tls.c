@@ -210,24 +210,8 @@ short tr_tls_events(const struct tr_tls *t)
 	return t->events;
 }
 
-size_t tr_tls_pending(const struct tr_tls *t)
-{
-	return (size_t)SSL_pending(t->ssl);
-}
-
 bool tr_tls_settled(const struct tr_tls *t)
 {
 	return t->done && (SSL_version(t->ssl) < TLS1_3_VERSION ||
 			   BIO_number_read(SSL_get_rbio(t->ssl)) > t->read_at_end);
-}
-
-void tr_tls_peer_name(const struct tr_tls *t, struct tr_sb *out)
-{
-	char name[256];
-	X509 *cert = SSL_get0_peer_certificate(t->ssl);
-	int n = cert ? X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, name,
-						 sizeof(name))
-		     : 0;
-	if (n > 0)
-		tr_sb_put(out, name, (size_t)n);
 }

@@ -78,15 +78,11 @@ void tr_tls_bye(struct tr_tls *t);
 
 /* POLLIN or POLLOUT: what the last call that said -EAGAIN waits for. */
 short tr_tls_events(const struct tr_tls *t);
-/* Decrypted bytes that a read gets without the socket: poll(2) doesn't know of them. */
-size_t tr_tls_pending(const struct tr_tls *t);
 /* A client's session: whether the server is known to have accepted our side of the handshake. In
  * TLS 1.3 the client is done first, and what it writes to a server that then refuses its
  * certificate (or that it has none) is lost; something that the server sends after the handshake
  * tells, and most send a session ticket, for which tr_tls_read() must be called. */
 bool tr_tls_settled(const struct tr_tls *t);
-/* The common name of the peer's certificate, appended; nothing when it has shown none. */
-void tr_tls_peer_name(const struct tr_tls *t, struct tr_sb *out);
 void tr_tls_free(struct tr_tls **t);
 
 #endif

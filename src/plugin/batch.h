@@ -136,6 +136,12 @@ static inline const struct tr_cell *tr_col_cell(const struct tr_batch *b, const 
 	}
 }
 
+/* All rows of the batch have the column's first cell. */
+static inline bool tr_col_is_const(const struct tr_batch *b, const struct tr_col *c)
+{
+	return c->shape == TR_CONST || (c->shape == TR_SEGMENT && b->nsegs == 1);
+}
+
 static inline tr_str tr_message(const struct tr_batch *b, uint32_t row)
 {
 	return tr_cell_str(&b->message->cells[row]);

@@ -162,11 +162,6 @@ bool tr_regex_jit_works(void)
 	return works;
 }
 
-bool tr_regex_has_jit(const struct tr_regex *re)
-{
-	return re->jit;
-}
-
 tr_str tr_regex_source(const struct tr_regex *re)
 {
 	return (tr_str){ re->source, re->source_n };

@@ -12,7 +12,6 @@ struct tr_match; /* what a match found; one a worker or task, reused */
 /* On failure *column is the 0-based byte of the pattern where it went wrong. */
 int tr_regex_compile(tr_str pattern, struct tr_regex **out, size_t *column, struct tr_err *e);
 void tr_regex_free(struct tr_regex **re);
-bool tr_regex_has_jit(const struct tr_regex *re);
 bool tr_regex_jit_works(void); /* in this process, under its restrictions */
 tr_str tr_regex_source(const struct tr_regex *re);
 

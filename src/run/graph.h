@@ -126,7 +126,6 @@ void tr_run_chain(struct tr_task *t, unsigned worker);
 void tr_run_sink(struct tr_task *t, unsigned worker);
 /* run/host.c */
 void tr_host_run_done(struct tr_host *h);
-bool tr_host_is_sink(const struct tr_host *h);
 uint64_t tr_host_pending(const struct tr_host *h);
 /* run/save.c */
 int tr_saver_open(struct tr_host *h, struct tr_err *e);

@@ -253,11 +253,6 @@ void tr_host_discard(struct tr_host *h, const char *reason, uint64_t n)
 
 /* ---- sinks ---- */
 
-bool tr_host_is_sink(const struct tr_host *h)
-{
-	return h->comp->kind == TR_SINK;
-}
-
 void tr_host_window(struct tr_host *h, uint32_t requests)
 {
 	h->sink.window = requests;

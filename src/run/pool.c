@@ -131,14 +131,6 @@ void tr_pool_free(struct tr_pool *p)
 	pthread_mutex_destroy(&p->lock);
 }
 
-bool tr_pool_idle(struct tr_pool *p)
-{
-	pthread_mutex_lock(&p->lock);
-	bool idle = !p->head && p->idle == p->n;
-	pthread_mutex_unlock(&p->lock);
-	return idle;
-}
-
 bool tr_pool_healthy(struct tr_pool *p, int64_t longest_ns)
 {
 	int64_t now = tr_mono_ns();

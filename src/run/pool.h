@@ -50,8 +50,6 @@ void tr_pool_free(struct tr_pool *p);
 void tr_task_init(struct tr_task *t, struct tr_pool *p, void (*run)(struct tr_task *, unsigned),
 		  unsigned max_runs);
 void tr_task_wake(struct tr_task *t);
-/* Nothing that is runnable, nothing that runs. */
-bool tr_pool_idle(struct tr_pool *p);
 /* False when a run has lasted longer than this. */
 bool tr_pool_healthy(struct tr_pool *p, int64_t longest_ns);
 

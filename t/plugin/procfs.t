@@ -159,8 +159,8 @@ def usage_from_the_second_scrape():
                      stat.replace("cpu  4000 300 2000 90000", "cpu  4500 300 2250 90250"))
     got, = m.wait_instants(1, lambda v: v.get(("node_cpu_usage_ratio",)))
     tap.is_(got[("node_cpu_usage_ratio",)], 0.75, "of the time between")
-    time.sleep(1.2)
-    last = m.instants()[max(m.instants())]
+    seen = max(m.instants())
+    last = m.agent.wait_until(lambda: next((v for t, v in m.instants().items() if t > seen), None), 20, "the next")
     tap.ok(("node_cpu_usage_ratio",) not in last, "no time has passed: no ratio")
 
 
@@ -246,11 +246,9 @@ def hung_mounts():
 def a_mount_that_hangs_at_the_end():
     """It holds up neither the end of the agent nor that of one scrape."""
     m = Machine(["filesystem"], fault=f"statfs@*/srv/share:*:hang={tempdir()}/never",
-                filesystem={"timeout": "300ms"})
+                filesystem={"timeout": "300ms"}, config={"shutdown_timeout": "1h"})
     m.wait_instants(1, lambda v: device_errors(v).get("/srv/share") == 1)
-    began = time.monotonic()
-    tap.is_(m.agent.stop(), 0, "exit code")
-    tap.ok(time.monotonic() - began < 8 * tap.SCALE, "before shutdown_timeout")
+    tap.is_(m.agent.stop(), 0, "exit code, long before shutdown_timeout")
     once = Agent(m.config, fault=m.fault, args=["--once"], wait=False)
     tap.is_(once.wait(), 0, "exit code of --once")
     got = {e["labels"]["mountpoint"]: e["value"] for e in map(json.loads, once.stdout().splitlines())
