@@ -3,6 +3,7 @@
  * else the value is the message, and the time is the record's. */
 #include <errno.h>
 
+#include "codec/time.h"
 #include "source.h"
 
 /* More names than this in one event are taken for an accident, or an attack. */
@@ -10,9 +11,7 @@
 
 static int64_t fill_digits(const struct part *p, int64_t offset, int64_t ns, int64_t resolution_ns)
 {
-	if (resolution_ns <= 1)
-		return ns;
-	return ns + (int64_t)((part_base(p) + (uint64_t)offset) % (uint64_t)resolution_ns);
+	return tr_time_fill(ns, resolution_ns, part_base(p) + (uint64_t)offset);
 }
 
 /* ---- as it is ---- */

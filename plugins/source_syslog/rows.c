@@ -204,14 +204,9 @@ static bool set_all(struct source *s, struct tr_writer *w, const struct origin *
 static bool add_row(struct source *s, struct tr_writer *w, const struct tr_syslog *m)
 {
 	uint64_t place = s->arrivals + 1;
-	int64_t ns = m->time_ns, filled;
 	if (!m->has_time || s->cfg->time)
 		return tr_writer_row(w, m->msg, place);
-	/* the digits that the text doesn't have keep the order and keep equal messages apart */
-	if (m->resolution_ns > 1 &&
-	    !__builtin_add_overflow(ns, (int64_t)(place % (uint64_t)m->resolution_ns), &filled))
-		ns = filled;
-	return tr_writer_row_at(w, m->msg, place, ns);
+	return tr_writer_row_at(w, m->msg, place, tr_time_fill(m->time_ns, m->resolution_ns, place));
 }
 
 bool rows_put(struct source *s, struct tr_writer *w, const struct origin *o, tr_str text,

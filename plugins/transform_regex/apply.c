@@ -191,17 +191,14 @@ static bool parse_time(struct job *j, const struct tr_cell *c, int64_t *ns, int6
 /* True when the row's time was set. */
 static bool set_time(struct job *j, uint32_t row, const struct tr_cell *c)
 {
-	int64_t ns, resolution_ns, filled;
+	int64_t ns, resolution_ns;
 	if (!parse_time(j, c, &ns, &resolution_ns)) {
 		j->bad_times++;
 		return false;
 	}
-	if (j->r->tiebreak && resolution_ns > 1) {
-		uint64_t place = j->b->segs[tr_seg_of(j->b, row)].base + j->b->offset[row];
-		if (!__builtin_add_overflow(ns, (int64_t)(place % (uint64_t)resolution_ns),
-					    &filled))
-			ns = filled;
-	}
+	if (j->r->tiebreak)
+		ns = tr_time_fill(ns, resolution_ns,
+				  j->b->segs[tr_seg_of(j->b, row)].base + j->b->offset[row]);
 	j->time[row] = ns;
 	return true;
 }

@@ -42,4 +42,16 @@ bool tr_time_parse(const struct tr_time_format *f, const struct tr_zone *zone,
 		   struct tr_time_cache *cache, tr_str text, int64_t now_ns, int64_t *ns,
 		   int64_t *resolution_ns);
 
+/* The time of a text with that resolution, the digits below it filled by the event's place (DESIGN.md,
+ * "Time"): events of one step stay in order and distinct, and one that is read again gets the same
+ * time. A sum that no time can be leaves ns as it is. */
+static inline int64_t tr_time_fill(int64_t ns, int64_t resolution_ns, uint64_t place)
+{
+	int64_t filled;
+	if (resolution_ns <= 1 ||
+	    __builtin_add_overflow(ns, (int64_t)(place % (uint64_t)resolution_ns), &filled))
+		return ns;
+	return filled;
+}
+
 #endif
