@@ -77,6 +77,9 @@ void tr_config_check_state(const struct tr_config *c, struct tr_diag *diag);
  * when no file had a part in the field, nothing appended; or a negative errno with a message. Reads files:
  * not on a worker. Any thread. */
 int tr_config_reread(const struct tr_config *c, const void *field, struct tr_sb *out, struct tr_err *e);
+/* Whether component i of a and k of b are the same but for where they stand in the graph. When memory is
+ * short, they aren't. */
+bool tr_config_same(const struct tr_config *a, size_t i, const struct tr_config *b, size_t k);
 /* The effective configuration as YAML, defaults filled in, secrets masked. 0, or -ENOMEM with nothing
  * printed. */
 int tr_config_print(const struct tr_config *c, FILE *out);

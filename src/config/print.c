@@ -77,31 +77,6 @@ void tr_yaml_scalar(struct tr_sb *out, tr_str s, bool is_value)
 	tr_sb_chr(out, '"');
 }
 
-static void get_field(const void *at, enum tr_opt_type type, union tr_value *v)
-{
-	switch (type) {
-	case TR_OPT_BOOL:
-		memcpy(&v->b, at, sizeof(v->b));
-		break;
-	case TR_OPT_TEXT:
-	case TR_OPT_NAME:
-	case TR_OPT_PATH:
-		memcpy(&v->s, at, sizeof(v->s));
-		break;
-	case TR_OPT_REGEX:
-		memcpy(&v->re, at, sizeof(v->re));
-		break;
-	case TR_OPT_TEMPLATE:
-		memcpy(&v->tpl, at, sizeof(v->tpl));
-		break;
-	case TR_OPT_EXPR:
-		memcpy(&v->expr, at, sizeof(v->expr));
-		break;
-	default:
-		memcpy(&v->i, at, sizeof(v->i));
-	}
-}
-
 static void put_scalar(const struct tr_opt *o, const union tr_value *v, bool secret,
 		       struct tr_sb *out)
 {
@@ -174,7 +149,7 @@ static void print_option(const struct tr_opt_ref *r, unsigned indent, struct tr_
 	} else if (r->opt->shape == TR_MAP) {
 		print_table(r, indent, out);
 	} else {
-		get_field(r->at, r->opt->type, &v);
+		tr_value_get(r->at, r->opt->type, &v);
 		tr_sb_chr(out, ' ');
 		put_scalar(r->opt, &v, item_is_secret(r, 0), out);
 		tr_sb_chr(out, '\n');

@@ -386,3 +386,28 @@ void tr_value_print(const struct tr_opt *o, const union tr_value *v, struct tr_s
 	else
 		tr_sb_str(out, v->s);
 }
+
+void tr_value_get(const void *at, enum tr_opt_type type, union tr_value *v)
+{
+	switch (type) {
+	case TR_OPT_BOOL:
+		memcpy(&v->b, at, sizeof(v->b));
+		break;
+	case TR_OPT_TEXT:
+	case TR_OPT_NAME:
+	case TR_OPT_PATH:
+		memcpy(&v->s, at, sizeof(v->s));
+		break;
+	case TR_OPT_REGEX:
+		memcpy(&v->re, at, sizeof(v->re));
+		break;
+	case TR_OPT_TEMPLATE:
+		memcpy(&v->tpl, at, sizeof(v->tpl));
+		break;
+	case TR_OPT_EXPR:
+		memcpy(&v->expr, at, sizeof(v->expr));
+		break;
+	default:
+		memcpy(&v->i, at, sizeof(v->i));
+	}
+}

@@ -67,6 +67,13 @@ static bool col_is_ours(const struct tr_col *c)
 	return atomic_load_explicit(&c->refs, memory_order_acquire) == 1;
 }
 
+void tr_rows_born(struct tr_rows *r, _Atomic uint64_t *era)
+{
+	r->era = era;
+	if (era)
+		atomic_fetch_add_explicit(era, 1, memory_order_relaxed);
+}
+
 static void rows_put(struct tr_rows *r)
 {
 	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) > 1)
@@ -79,6 +86,9 @@ static void rows_put(struct tr_rows *r)
 	free(r->seg_of);
 	free(r->samples);
 	tr_memory_release(r->memory, r->account, r->charged);
+	/* Last: what the rows point to, their account too, may be gone after it. */
+	if (r->era)
+		atomic_fetch_sub_explicit(r->era, 1, memory_order_release);
 	free(r);
 }
 

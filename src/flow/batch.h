@@ -11,6 +11,7 @@ struct tr_rows {
 	_Atomic uint32_t refs;
 	struct tr_memory *memory;
 	struct tr_account *account;
+	_Atomic uint64_t *era; /* counts the rows that are there of a graph's time (run/leave.c); or NULL */
 	size_t charged; /* arrays of this batch, in bytes */
 	size_t share;   /* what a view counts for in queues: charged plus its part of the buffers */
 	struct tr_seg *segs;
@@ -20,6 +21,9 @@ struct tr_rows {
 	uint32_t nbufs, bufs_cap;
 	struct tr_buf **bufs;
 };
+
+/* Counts r as one of that time. */
+void tr_rows_born(struct tr_rows *r, _Atomic uint64_t *era);
 
 struct tr_times {
 	_Atomic uint32_t refs;

@@ -90,6 +90,7 @@ static bool copy_rows(const struct tr_batch *b, struct tr_batch *v)
 	atomic_init(&r->refs, 1);
 	r->memory = from->memory;
 	r->account = from->account;
+	tr_rows_born(r, from->era);
 	v->times = malloc(sizeof *v->times + b->nsel * sizeof *v->times->ns);
 	if (!v->times)
 		return false;

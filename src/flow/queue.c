@@ -108,8 +108,41 @@ void tr_queue_release(struct tr_queue *q, size_t bytes, uint64_t events)
 	size_t left = atomic_fetch_sub(&q->bytes, bytes) - bytes;
 	if (left > q->low_bytes || !atomic_load(&q->waiting) || !atomic_exchange(&q->waiting, false))
 		return;
+	pthread_mutex_lock(&q->lock);
 	for (size_t i = 0; i < q->nproducers; i++)
 		q->producers[i]->wake(q->producers[i]);
+	pthread_mutex_unlock(&q->lock);
+}
+
+void tr_queue_put_first(struct tr_queue *q, struct tr_batch *head, struct tr_batch *tail, uint32_t n)
+{
+	if (!head)
+		return;
+	pthread_mutex_lock(&q->lock);
+	tail->next = q->head;
+	if (!q->head)
+		q->tail = tail;
+	q->head = head;
+	atomic_fetch_add(&q->length, n);
+	pthread_mutex_unlock(&q->lock);
+}
+
+void tr_queue_set_producers(struct tr_queue *q, struct tr_waker **producers, size_t n)
+{
+	pthread_mutex_lock(&q->lock);
+	free(q->producers);
+	q->producers = producers;
+	q->nproducers = n;
+	pthread_mutex_unlock(&q->lock);
+}
+
+void tr_port_free(struct tr_port *p)
+{
+	free(p->queues);
+	free(p->required);
+	free(p->views);
+	free(p->takes);
+	*p = (struct tr_port){ 0 };
 }
 
 bool tr_port_has_room(struct tr_port *p)

@@ -24,8 +24,10 @@ struct tr_queue {
 	size_t max_bytes, low_bytes;
 	enum tr_queue_full when_full;
 	struct tr_waker *consumer;
-	struct tr_waker **producers; /* woken when there is room again */
+	struct tr_waker **producers; /* woken when there is room again; under lock */
 	size_t nproducers;
+	struct tr_waker **next_producers; /* while a graph is being wired (run/wire.c) */
+	size_t nnext;
 	struct tr_counters *counters; /* the consumer's */
 };
 
@@ -40,6 +42,10 @@ void tr_queue_push(struct tr_queue *q, struct tr_batch **b);
 struct tr_batch *tr_queue_pop(struct tr_queue *q);
 /* bytes and events that pop()ped views counted for are gone. */
 void tr_queue_release(struct tr_queue *q, size_t bytes, uint64_t events);
+/* Puts a list of n views before all others. What they count for isn't added. */
+void tr_queue_put_first(struct tr_queue *q, struct tr_batch *head, struct tr_batch *tail, uint32_t n);
+/* Takes over who is woken; the array is the queue's from now on. */
+void tr_queue_set_producers(struct tr_queue *q, struct tr_waker **producers, size_t n);
 
 /* Where a component's output goes. */
 struct tr_port {
@@ -52,6 +58,7 @@ struct tr_port {
 	bool *takes;       /* takes[i * noutputs + k]: the i-th consumer has output k among its inputs */
 };
 
+void tr_port_free(struct tr_port *p); /* what it has room for, not the queues */
 bool tr_port_has_room(struct tr_port *p);
 /* Gives every consumer a view of its own; *b is gone. Events that nobody requires are settled. When
  * memory for a view is short, -ENOMEM and *b is still the caller's. */

@@ -28,6 +28,7 @@ static struct request *impl(const struct tr_request *r)
 
 int tr_sink_init(struct tr_sink *s)
 {
+	atomic_init(&s->counted, &s->in);
 	s->sizes = malloc(TR_BATCH_ROWS * sizeof *s->sizes);
 	return s->sizes ? 0 : -ENOMEM;
 }
@@ -53,7 +54,7 @@ static void view_put(struct tr_sink *s, struct tr_batch *b)
 		return;
 	size_t charge = b->charge;
 	tr_batch_free(&b);
-	tr_queue_release(&s->in, charge, 0);
+	tr_queue_release(atomic_load(&s->counted), charge, 0);
 }
 
 /* Adds events [first, first + n) of the view; takes a reference of its own. */
@@ -114,14 +115,49 @@ void tr_request_done(struct tr_request **rp, enum tr_outcome outcome, const char
 	tr_count(&s->counters->sent_bytes, wire_bytes);
 	for (uint32_t i = 0; i < q->r.nspans; i++)
 		tr_ack_span(q->r.spans[i].batch, q->r.spans[i].first, q->r.spans[i].n);
-	tr_queue_release(&s->in, 0, n);
+	tr_queue_release(atomic_load(&s->counted), 0, n);
 	request_free(q);
+}
+
+/* n events of the view, from first on, as a view of its own at the end of what is given back. */
+static void give_back(struct tr_sink *s, const struct tr_batch *b, uint32_t first, uint32_t n)
+{
+	struct tr_mask m = { 0 };
+	for (uint32_t k = first; k < first + n; k++)
+		m.words[k / 64] |= (uint64_t)1 << k % 64;
+	struct tr_batch *v = tr_batch_pick(b, &m);
+	if (!v) { /* no memory: the source brings them after the next start */
+		tr_ack_abandon(b, first, n);
+		tr_queue_release(atomic_load(&s->counted), 0, n);
+		return;
+	}
+	atomic_init(&v->spans, 0);
+	tr_batch_weigh(v);
+	atomic_fetch_add(&atomic_load(&s->counted)->bytes, v->charge);
+	v->next = NULL;
+	if (s->back)
+		s->back_tail->next = v;
+	else
+		s->back = v;
+	s->back_tail = v;
+	s->nback++;
 }
 
 void tr_request_abandon(struct tr_request **rp)
 {
 	struct request *q = impl(*rp);
+	struct tr_sink *s = q->sink;
+	if (s->removed) {
+		tr_request_done(rp, TR_REJECTED, "removed", 0);
+		return;
+	}
 	*rp = NULL;
+	if (s->heir) {
+		for (uint32_t i = 0; i < q->r.nspans; i++)
+			give_back(s, q->r.spans[i].batch, q->r.spans[i].first, q->r.spans[i].n);
+		request_free(q);
+		return;
+	}
 	for (uint32_t i = 0; i < q->r.nspans; i++)
 		tr_ack_abandon(q->r.spans[i].batch, q->r.spans[i].first, q->r.spans[i].n);
 	request_free(q);
@@ -330,6 +366,77 @@ bool tr_sink_run(struct tr_sink *s, bool flush, int64_t *wake_at)
 bool tr_sink_idle(struct tr_sink *s)
 {
 	return atomic_load(&s->in.events) == 0 && atomic_load(&s->in_flight) == 0;
+}
+
+/* ---- the end of a sink in a reload ---- */
+
+/* n events of the view, from first on, that a removed sink won't send. */
+static void discard(struct tr_sink *s, struct tr_batch *b, uint32_t first, uint32_t n)
+{
+	tr_ack_span(b, first, n);
+	tr_count_discarded(s->counters, TR_REASON_REMOVED, n);
+	tr_queue_release(&s->in, 0, n);
+}
+
+/* The request that is being gathered and the rest of the view are given back. */
+static void ungather(struct tr_sink *s)
+{
+	if (s->open) {
+		free(impl(s->open)->group);
+		impl(s->open)->group = NULL;
+		tr_request_abandon(&s->open);
+	}
+	if (!s->view)
+		return;
+	if (s->removed)
+		discard(s, s->view, s->at, s->view->nsel - s->at);
+	else
+		give_back(s, s->view, s->at, s->view->nsel - s->at);
+	view_put(s, s->view);
+	s->view = NULL;
+}
+
+void tr_sink_give_back(struct tr_sink *s)
+{
+	struct tr_queue *to = &s->heir->in;
+	/* What was counted here by somebody who hadn't seen yet that it moved. */
+	atomic_fetch_add(&to->bytes, atomic_exchange(&s->in.bytes, 0));
+	atomic_fetch_add(&to->events, atomic_exchange(&s->in.events, 0));
+	tr_queue_put_first(to, s->back, s->back_tail, s->nback);
+	s->back = s->back_tail = NULL;
+	s->nback = 0;
+}
+
+void tr_sink_bequeath(struct tr_sink *s, struct tr_sink *heir)
+{
+	struct tr_queue *q = &s->in;
+	s->heir = heir;
+	atomic_store(&s->counted, &heir->in);
+	pthread_mutex_lock(&q->lock);
+	struct tr_batch *head = q->head, *tail = q->tail;
+	uint32_t n = atomic_exchange(&q->length, 0);
+	q->head = q->tail = NULL;
+	pthread_mutex_unlock(&q->lock);
+	tr_queue_put_first(&heir->in, head, tail, n);
+	ungather(s);
+	tr_sink_give_back(s);
+}
+
+void tr_sink_new_heir(struct tr_sink *s, struct tr_sink *heir)
+{
+	s->heir = heir;
+	atomic_store(&s->counted, &heir->in);
+}
+
+void tr_sink_discard(struct tr_sink *s)
+{
+	struct tr_batch *b;
+	ungather(s);
+	while ((b = tr_queue_pop(&s->in))) {
+		discard(s, b, 0, b->nsel);
+		tr_queue_release(&s->in, b->charge, 0);
+		tr_batch_free(&b);
+	}
 }
 
 void tr_sink_free(struct tr_sink *s)

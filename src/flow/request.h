@@ -19,6 +19,12 @@ struct tr_sink {
 	int64_t max_bytes, max_events, max_wait_ns; /* all 0: a request a view */
 	uint32_t window;
 	_Atomic uint32_t in_flight; /* requests that the plugin holds, a split one once */
+	/* Of a sink that a reload replaced (its heir gets what it gives back) or removed. */
+	struct tr_sink *heir;
+	struct tr_batch *back, *back_tail; /* given back, in their order */
+	uint32_t nback;
+	bool removed; /* what it gives back is discarded */
+	struct tr_queue *_Atomic counted; /* whose bytes and events its requests are: `in`, or the heir's */
 	/* its task's: */
 	struct tr_request *open; /* being gathered */
 	struct tr_batch *view;   /* partly gathered: from `at` on */
@@ -34,6 +40,15 @@ void tr_sink_free(struct tr_sink *s); /* what is held stays unaccounted */
 bool tr_sink_run(struct tr_sink *s, bool flush, int64_t *wake_at);
 /* Nothing queued, gathered or in flight. */
 bool tr_sink_idle(struct tr_sink *s);
+
+/* While neither runs: all that the plugin doesn't hold, and whose bytes and events they are, goes to the
+ * heir, before what it has. */
+void tr_sink_bequeath(struct tr_sink *s, struct tr_sink *heir);
+void tr_sink_new_heir(struct tr_sink *s, struct tr_sink *heir); /* the former one has bequeathed, too */
+/* Once the plugin is closed: so does what it gave back. */
+void tr_sink_give_back(struct tr_sink *s);
+/* The plugin of a removed sink is closed: what is still queued is discarded, too. */
+void tr_sink_discard(struct tr_sink *s);
 
 /* Takes a request out of the window, so that others can be sent while it waits for something else than
  * the destination (its dead letter to be written). */

@@ -61,7 +61,8 @@ static struct tr_batch *take(struct tr_stage *s, uint64_t *ticket, bool *more)
 		slot->batch = NULL;
 		*ticket = t;
 	}
-	if (!b && s->tail - s->head < s->size && tr_port_has_room(&s->out) &&
+	if (!b && s->tail - s->head < s->size &&
+	    ((s->hurry && atomic_load(s->hurry)) || tr_port_has_room(&s->out)) &&
 	    (b = tr_queue_pop(&s->in))) {
 		*ticket = s->tail++;
 		struct tr_stage_slot *slot = &s->ring[*ticket % s->size];

@@ -35,6 +35,7 @@ struct tr_stage {
 	uint32_t size; /* slots: 2 × workers, or 1 for a chain that isn't stateless */
 	uint64_t head, tail; /* tickets: of the oldest batch in the ring, and of the next one */
 	bool publishing;
+	const _Atomic bool *hurry; /* while set, it runs empty whatever its consumers have room for */
 	struct tr_mask *to; /* not guarded: a worker's masks, one an output; NULL without named outputs */
 };
 

@@ -215,6 +215,7 @@ static bool batch_begin(struct tr_writer *w)
 		atomic_init(&b->rows->refs, 1);
 		b->rows->memory = w->account.memory;
 		b->rows->account = &w->account;
+		tr_rows_born(b->rows, w->era);
 		b->message = tr_col_new(NULL, TR_FIELD, TR_ROW, 0);
 		if (b->message && grow_rows(w, rows) && grow_segs(w, 4))
 			return true;

@@ -25,6 +25,7 @@ struct tr_writer {
 	struct tr_account account;
 	struct tr_port *port;
 	struct tr_counters *counters;
+	_Atomic uint64_t *era; /* of the batches to come (flow/batch.h) */
 	/* labels that every event gets where the source set none: permanent */
 	struct tr_const_label *labels;
 	size_t nlabels;

@@ -10,141 +10,27 @@
 
 #define NOT_REQUIRED_NS TR_SEC /* of a drain */
 
-static struct tr_host *host_of(struct tr_graph *g, size_t i)
+static bool is_loaded(const struct tr_graph *g, const struct tr_plugin *p)
 {
-	return &g->hosts[i];
-}
-
-/* ---- opening ---- */
-
-static int open_host(struct tr_host *h, struct tr_err *e)
-{
-	const struct tr_plugin *p = h->comp->plugin;
-	int rc = p->open(h->comp->cfg, h, &h->self, e);
-	h->opened = rc == 0;
-	return rc < 0 ? tr_err_in(e, "%s", h->comp->id) : 0;
-}
-
-static int open_sink(struct tr_host *h, struct tr_err *e)
-{
-	const struct tr_sink_cfg *c = &h->comp->sink;
-	struct tr_sink *s = &h->sink;
-	static const enum tr_queue_full full[] = { TR_QUEUE_BLOCK, TR_QUEUE_DROP_NEWEST,
-						   TR_QUEUE_DROP_OLDEST };
-	if (tr_queue_init(&s->in, (size_t)c->buffer_max_size, full[c->when_full]) < 0 ||
-	    tr_sink_init(s) < 0)
-		return tr_err_set(e, -ENOMEM, "out of memory");
-	s->in.consumer = &h->own_task.waker;
-	s->in.counters = s->counters = &h->counters;
-	s->plugin = h->comp->plugin;
-	s->waker = &h->own_task.waker;
-	s->window = 1;
-	s->max_bytes = c->batch_max_bytes;
-	s->max_events = c->batch_max_events;
-	s->max_wait_ns = c->batch_max_wait_ns;
-	if (c->dead_letter.n) {
-		s->dead_letter = tr_dead_letter_new(
-			h, h->comp->id, c->dead_letter.p,
-			tr_host_metric(h, "tailrace_dead_letter_events_total",
-				       "Refused events written to dead letters.", TR_COUNTER, NULL, NULL),
-			tr_host_metric(h, "tailrace_dead_letter_removed_events_total",
-				       "Dead letters removed with the oldest file to make room.",
-				       TR_COUNTER, NULL, NULL));
-		if (!s->dead_letter)
-			return tr_err_set(e, -ENOMEM, "out of memory");
-	}
-	int rc = open_host(h, e);
-	s->self = h->self;
-	return rc;
-}
-
-static int open_chain(struct tr_chain *c, struct tr_err *e)
-{
-	struct tr_graph *g = c->graph;
-	struct tr_stage_step *steps = calloc(c->n, sizeof *steps);
-	size_t limit = g->memory.limit / 16;
-	if (!steps || tr_queue_init(&c->stage.in, limit < 512u << 10 ? 512u << 10 : limit,
-				    TR_QUEUE_BLOCK) < 0)
-		goto nomem;
-	c->stage.in.consumer = &c->task.waker;
-	c->stage.in.counters = &c->hosts[0]->counters;
-	if (tr_stage_init(&c->stage, steps, c->n, c->stateless ? 2 * g->pool.n : 1) < 0)
-		goto nomem;
-	for (size_t i = 0; i < c->n; i++) {
-		struct tr_host *h = c->hosts[i];
-		const struct tr_transform_ops *ops = &h->comp->plugin->transform;
-		int rc = open_host(h, e);
-		if (rc < 0)
-			return rc;
-		steps[i] = (struct tr_stage_step){ .plugin = h->comp->plugin, .self = h->self,
-						   .counters = &h->counters };
-		if (!ops->scratch_new)
-			continue;
-		steps[i].scratch = calloc(g->pool.n, sizeof *steps[i].scratch);
-		for (unsigned k = 0; k < g->pool.n; k++)
-			if (!steps[i].scratch || ops->scratch_new(h->self, &steps[i].scratch[k]) < 0)
-				goto nomem;
-	}
-	return 0;
-nomem:
-	if (!c->stage.steps)
-		free(steps);
-	return tr_err_set(e, -ENOMEM, "out of memory");
-}
-
-static bool has_label(const struct tr_const_label *l, size_t n, const struct tr_name *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (l[i].name == name)
+	for (size_t i = 0; i < g->nloaded; i++)
+		if (g->loaded[i] == p)
 			return true;
 	return false;
 }
 
-/* The component's labels, then the global ones where absent. */
-static int const_labels(struct tr_host *h)
+int tr_graph_load_plugins(struct tr_graph *g, const struct tr_layout *l, struct tr_err *e)
 {
-	const struct tr_map *maps[] = { &h->comp->source.labels, &h->graph->config->labels };
-	struct tr_writer *w = &h->writer;
-	size_t nmaps = h->comp->plugin->no_host_label ? 1 : 2;
-	w->labels = calloc(maps[0]->n + maps[1]->n + 1, sizeof *w->labels);
-	for (size_t m = 0; w->labels && m < nmaps; m++) {
-		for (size_t i = 0; i < maps[m]->n; i++) {
-			const struct tr_name *name = tr_name(maps[m]->v[i].key);
-			if (!name)
-				return -ENOMEM;
-			if (!has_label(w->labels, w->nlabels, name))
-				w->labels[w->nlabels++] =
-					(struct tr_const_label){ name, maps[m]->v[i].v.s };
-		}
-	}
-	return w->labels ? 0 : -ENOMEM;
-}
-
-static int open_source(struct tr_host *h, struct tr_err *e)
-{
-	struct tr_graph *g = h->graph;
-	tr_writer_init(&h->writer, &g->memory, &h->own_task.waker);
-	h->writer.port = &h->port;
-	h->writer.counters = &h->counters;
-	if (const_labels(h) < 0)
-		return tr_err_set(e, -ENOMEM, "out of memory");
-	int rc = h->comp->plugin->source.save ? tr_saver_open(h, e) : 0;
-	if (rc == 0)
-		rc = open_host(h, e);
-	else
-		tr_err_in(e, "%s", h->comp->id);
-	tr_sb_free(&h->saver.loaded);
-	return rc;
-}
-
-static int load_plugins(struct tr_graph *g, struct tr_err *e)
-{
-	for (size_t i = 0; i < g->nhosts; i++) {
-		const struct tr_plugin *p = g->hosts[i].comp->plugin;
-		bool seen = false;
-		for (size_t k = 0; k < i; k++)
-			seen |= g->hosts[k].comp->plugin == p;
-		int rc = !seen && p->load && g->hosts[i].comp->reachable ? p->load(e) : 0;
+	for (size_t i = 0; i < l->nhosts; i++) {
+		const struct tr_component *c = l->hosts[i]->comp;
+		if (!c->plugin->load || !c->reachable || is_loaded(g, c->plugin))
+			continue;
+		const struct tr_plugin **more =
+			realloc(g->loaded, (g->nloaded + 1) * sizeof(const struct tr_plugin *));
+		if (!more)
+			return tr_err_set(e, -ENOMEM, "out of memory");
+		g->loaded = more;
+		g->loaded[g->nloaded++] = c->plugin;
+		int rc = c->plugin->load(e);
 		if (rc < 0)
 			return rc;
 	}
@@ -155,7 +41,7 @@ static int load_plugins(struct tr_graph *g, struct tr_err *e)
 static int own_files(struct tr_graph *g)
 {
 	char path[PATH_MAX], real[PATH_MAX];
-	struct tr_host any = { .graph = g };
+	struct tr_host any = { .graph = g }; /* as which they are said to be ours */
 	const char *dir = realpath(g->config->data_dir.p, real);
 	snprintf(path, sizeof path, "%s/", dir ? dir : g->config->data_dir.p);
 	int rc = tr_host_own(&any, path);
@@ -167,45 +53,58 @@ static int own_files(struct tr_graph *g)
 	return rc;
 }
 
-static int open_all(struct tr_graph *g, struct tr_err *e)
+static int open_kind(const struct tr_layout *l, enum tr_kind kind, struct tr_err *e)
 {
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
-		int rc = h->comp->kind == TR_SINK && h->comp->reachable ? open_sink(h, e) : 0;
-		if (rc < 0)
-			return rc;
-	}
-	for (size_t i = 0; i < g->nchains; i++) {
-		int rc = open_chain(&g->chains[i], e);
-		if (rc < 0)
-			return rc;
-	}
-	for (size_t i = 0; i < g->nchains; i++) {
-		struct tr_chain *c = &g->chains[i];
-		size_t tail = (size_t)(c->hosts[c->n - 1] - g->hosts);
-		if (tr_wire_port(g, tail, &c->stage.out, &c->task) < 0 ||
-		    tr_stage_outputs(&c->stage, g->pool.n) < 0)
-			return tr_err_set(e, -ENOMEM, "out of memory");
-	}
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
-		if (h->comp->kind != TR_SOURCE || !h->comp->reachable)
-			continue;
-		if (tr_wire_port(g, i, &h->port, &h->own_task) < 0)
-			return tr_err_set(e, -ENOMEM, "out of memory");
-		int rc = open_source(h, e);
+	for (size_t i = 0; i < l->nhosts; i++) {
+		struct tr_host *h = l->hosts[i];
+		int rc = h->comp->kind == kind ? tr_host_open(h, e) : 0;
 		if (rc < 0)
 			return rc;
 	}
 	return 0;
 }
 
+static int open_all(struct tr_graph *g, struct tr_err *e)
+{
+	struct tr_layout wired = g->now;
+	int rc = open_kind(&g->now, TR_SINK, e);
+	if (rc == 0)
+		rc = open_kind(&g->now, TR_TRANSFORM, e);
+	if (rc < 0)
+		return rc;
+	if (tr_wire(g, &wired) < 0)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	tr_wire_use(g, &wired);
+	g->now = wired;
+	return open_kind(&g->now, TR_SOURCE, e);
+}
+
+static int make_hosts(struct tr_graph *g, const struct tr_config *config, struct tr_err *e)
+{
+	struct tr_layout *l = &g->now;
+	l->generation = calloc(1, sizeof *l->generation);
+	l->hosts = calloc(config->ncomponents + 1, sizeof(struct tr_host *));
+	if (!l->generation || !l->hosts || tr_era_begin(g) < 0)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	/* The first one is the caller's, who must not change it; neither do we. */
+	l->generation->config = (struct tr_config *)(uintptr_t)config;
+	for (size_t i = 0; i < config->ncomponents; i++) {
+		l->hosts[i] = tr_host_new(g, l->generation, &config->components[i], e);
+		if (!l->hosts[i])
+			return -ENOMEM;
+		l->hosts[i]->ledger->shown = true;
+		l->nhosts++;
+	}
+	return 0;
+}
+
 int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once, struct tr_err *e)
 {
-	*g = (struct tr_graph){ .config = config, .once = once, .nhosts = config->ncomponents };
+	*g = (struct tr_graph){ .config = config, .once = once };
 	atomic_init(&g->live, true);
 	g->start_wall_ns = tr_wall_ns();
 	pthread_mutex_init(&g->own_lock, NULL);
+	pthread_mutex_init(&g->lock, NULL);
 	g->lock_fd = -1;
 	int rc = tr_memory_init(&g->memory, (size_t)config->memory_limit);
 	if (rc == 0)
@@ -214,48 +113,32 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 		rc = tr_pool_start(&g->pool, config->threads ? (unsigned)config->threads : tr_pool_cpus());
 	if (rc < 0)
 		return tr_err_set(e, rc, "cannot start the threads: %s", strerror(-rc));
-	g->hosts = calloc(g->nhosts ? g->nhosts : 1, sizeof *g->hosts);
-	if (!g->hosts) {
-		g->nhosts = 0;
-		return tr_err_set(e, -ENOMEM, "out of memory");
-	}
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
-		const struct tr_component *c = &config->components[i];
-		h->graph = g;
-		h->comp = c;
-		h->task = &h->own_task;
-		pthread_mutex_init(&h->lock, NULL);
-		tr_task_init(&h->own_task, &g->pool, c->kind == TR_SOURCE ? tr_run_source : tr_run_sink, 1);
-		if (c->reachable && c->kind != TR_TRANSFORM && tr_loop_add(&g->loop, &h->own_task) < 0)
-			return tr_err_set(e, -ENOMEM, "out of memory");
-	}
-	rc = load_plugins(g, e);
+	rc = make_hosts(g, config, e);
+	if (rc == 0)
+		rc = tr_graph_load_plugins(g, &g->now, e);
 	if (rc == 0 && (g->lock_fd = tr_data_dir_open(config->data_dir.p, e)) < 0)
 		rc = g->lock_fd;
-	if (rc == 0 && (own_files(g) < 0 || tr_make_chains(g) < 0))
+	if (rc == 0 && own_files(g) < 0)
 		rc = tr_err_set(e, -ENOMEM, "out of memory");
-	for (size_t i = 0; rc == 0 && i < g->nchains; i++)
-		if (tr_loop_add(&g->loop, &g->chains[i].task) < 0)
-			rc = tr_err_set(e, -ENOMEM, "out of memory");
 	if (rc == 0)
 		rc = open_all(g, e);
 	if (rc < 0)
 		return rc;
 	atomic_store(&g->started, true);
-	for (size_t i = 0; i < g->nhosts; i++)
-		if (g->hosts[i].opened && g->hosts[i].comp->kind != TR_TRANSFORM)
-			tr_host_wake(&g->hosts[i]);
+	tr_graph_wake(g);
 	return 0;
 }
 
 /* ---- draining ---- */
 
-static void wake_kind(struct tr_graph *g, enum tr_kind kind)
+void tr_graph_wake(struct tr_graph *g)
 {
-	for (size_t i = 0; i < g->nhosts; i++)
-		if (g->hosts[i].opened && g->hosts[i].comp->kind == kind)
-			tr_host_wake(&g->hosts[i]);
+	for (size_t i = 0; i < g->now.nhosts; i++)
+		if (g->now.hosts[i]->opened)
+			tr_host_wake(g->now.hosts[i]);
+	for (struct tr_host *h = g->leaving; h; h = h->next_leaving)
+		if (h->comp->kind == TR_SINK && h->opened)
+			tr_host_wake(h);
 }
 
 void tr_graph_drain(struct tr_graph *g)
@@ -263,21 +146,20 @@ void tr_graph_drain(struct tr_graph *g)
 	g->drain_ns = tr_mono_ns();
 	atomic_store(&g->draining, true);
 	atomic_store(&g->flushing, true);
-	wake_kind(g, TR_SOURCE);
-	wake_kind(g, TR_SINK);
+	tr_graph_wake(g);
 }
 
 void tr_graph_give_up(struct tr_graph *g)
 {
 	atomic_store(&g->live, false);
-	wake_kind(g, TR_SINK);
+	tr_graph_wake(g);
 }
 
 bool tr_graph_all_ended(struct tr_graph *g)
 {
 	size_t n = 0;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
 		if (h->comp->kind != TR_SOURCE || !h->opened)
 			continue;
 		if (!atomic_load(&h->stopped) || h->writer.stuck)
@@ -290,35 +172,39 @@ bool tr_graph_all_ended(struct tr_graph *g)
 /* In the direction of the data: what is idle stays so once all before it is. */
 bool tr_graph_drained(struct tr_graph *g)
 {
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
 		if (h->comp->kind == TR_SOURCE && h->opened && !atomic_load(&h->stopped))
 			return false;
 	}
-	for (size_t i = 0; i < g->nchains; i++)
-		if (!tr_stage_idle(&g->chains[i].stage))
+	for (size_t i = 0; i < g->now.nchains; i++)
+		if (!tr_stage_idle(&g->now.chains[i].stage))
 			return false;
 	/* those that nothing has to wait for get as long as a healthy one needs */
 	bool wait_for_all = tr_mono_ns() < g->drain_ns + NOT_REQUIRED_NS;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
 		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink) &&
 		    (wait_for_all || h->comp->sink.required))
 			return false;
 	}
+	for (struct tr_host *h = g->leaving; h; h = h->next_leaving)
+		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink))
+			return false;
 	return true;
 }
 
 bool tr_graph_ready(struct tr_graph *g)
 {
-	if (!atomic_load(&g->started) || atomic_load(&g->draining))
-		return false;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
+	bool ready = atomic_load(&g->started) && !atomic_load(&g->draining);
+	pthread_mutex_lock(&g->lock);
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
 		if (h->comp->kind == TR_SOURCE && h->opened && !atomic_load(&h->ready))
-			return false;
+			ready = false;
 	}
-	return true;
+	pthread_mutex_unlock(&g->lock);
+	return ready;
 }
 
 static void pong(void *arg)
@@ -345,80 +231,45 @@ uint64_t tr_host_pending(const struct tr_host *h)
 	const struct tr_graph *g = h->graph;
 	if (h->comp->kind == TR_SINK)
 		return h->opened ? atomic_load(&h->sink.in.events) : 0;
-	for (size_t i = 0; i < g->nchains; i++)
-		if (g->chains[i].hosts[0] == h)
-			return atomic_load(&g->chains[i].stage.in.events);
+	for (size_t i = 0; i < g->now.nchains; i++)
+		if (g->now.chains[i].hosts[0] == h)
+			return atomic_load(&g->now.chains[i].stage.in.events);
 	return 0;
 }
+
+/* Every component, those on their way out after the others: NULL begins, NULL is the end. */
+static struct tr_host *next_host(struct tr_graph *g, size_t *i, struct tr_host *h)
+{
+	if (*i < g->now.nhosts)
+		return g->now.hosts[(*i)++];
+	return (*i)++ == g->now.nhosts ? g->leaving : h->next_leaving;
+}
+
+#define EACH_HOST(g, h)                                                                            \
+	size_t at_ = 0;                                                                            \
+	for (struct tr_host *h = next_host(g, &at_, NULL); h; h = next_host(g, &at_, h))
 
 static uint64_t lost_events(struct tr_graph *g)
 {
 	uint64_t pending = 0;
 	bool unreadable = false;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
+	EACH_HOST(g, h)
+	{
 		pending += tr_host_pending(h);
 		if (h->comp->kind != TR_SOURCE)
 			continue;
 		const struct tr_source_ops *ops = &h->comp->plugin->source;
 		unreadable |= !ops->save && !ops->comes_again &&
-			      atomic_load(&h->counters.created) > 0;
+			      atomic_load(&h->counters->created) > 0;
 	}
 	return unreadable ? pending : 0;
 }
 
-static void close_host(struct tr_host *h)
-{
-	if (h->opened && h->comp->plugin->close)
-		h->comp->plugin->close(h->self);
-	h->opened = false;
-}
-
-static void free_port(struct tr_port *p)
-{
-	free(p->queues);
-	free(p->required);
-	free(p->views);
-	free(p->takes);
-}
-
-static void close_chain(struct tr_chain *c)
-{
-	for (size_t i = 0; i < c->n; i++) {
-		struct tr_stage_step *st = c->stage.steps ? &c->stage.steps[i] : NULL;
-		const struct tr_transform_ops *ops = &c->hosts[i]->comp->plugin->transform;
-		for (unsigned k = 0; st && st->scratch && k < c->graph->pool.n; k++)
-			if (st->scratch[k] && ops->scratch_free)
-				ops->scratch_free(c->hosts[i]->self, st->scratch[k]);
-		if (st)
-			free(st->scratch);
-		close_host(c->hosts[i]);
-	}
-	if (c->stage.ring)
-		tr_stage_free(&c->stage);
-	free(c->stage.steps);
-	free_port(&c->stage.out);
-	free(c->hosts);
-}
-
-static void free_host(struct tr_host *h)
-{
-	while (h->metrics) {
-		struct tr_own_metric *m = h->metrics;
-		h->metrics = m->next;
-		free(m->label);
-		free(m->value);
-		free(m);
-	}
-	free_port(&h->port);
-	pthread_mutex_destroy(&h->lock);
-}
-
 static bool calls_outstanding(struct tr_graph *g)
 {
-	for (size_t i = 0; i < g->nhosts; i++)
-		if (atomic_load(&g->hosts[i].calls) > 0)
-			return true;
+	EACH_HOST(g, h)
+	if (atomic_load(&h->calls) > 0)
+		return true;
 	return false;
 }
 
@@ -429,8 +280,8 @@ static bool finish_calls(struct tr_graph *g)
 	int64_t deadline = tr_mono_ns() + TR_SEC / 2;
 	while (calls_outstanding(g) && tr_mono_ns() < deadline) {
 		uv_run(&g->loop.uv, UV_RUN_NOWAIT);
-		for (size_t i = 0; i < g->nhosts; i++)
-			tr_host_run_done(&g->hosts[i]);
+		EACH_HOST(g, h)
+		tr_host_run_done(h);
 		usleep(1000);
 	}
 	return !calls_outstanding(g);
@@ -439,8 +290,8 @@ static bool finish_calls(struct tr_graph *g)
 /* No position waits for such sinks: what they still had is gone. */
 static void tell_not_delivered(struct tr_graph *g)
 {
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
 		uint64_t n = h->comp->kind == TR_SINK && h->opened && !h->comp->sink.required
 				     ? tr_host_pending(h)
 				     : 0;
@@ -451,52 +302,67 @@ static void tell_not_delivered(struct tr_graph *g)
 	}
 }
 
+static void close_kind(struct tr_graph *g, enum tr_kind kind)
+{
+	EACH_HOST(g, h)
+	if (h->comp->kind == kind)
+		tr_host_close(h);
+}
+
+static void free_hosts(struct tr_graph *g)
+{
+	struct tr_generation *last = g->now.generation;
+	for (size_t i = 0; i < g->now.nhosts; i++)
+		tr_host_free(g->now.hosts[i]);
+	while (g->leaving) {
+		struct tr_host *h = g->leaving;
+		g->leaving = h->next_leaving;
+		tr_host_free(h);
+	}
+	if (last)
+		tr_generation_free(last);
+	while (g->eras) {
+		struct tr_era *e = g->eras;
+		g->eras = e->next;
+		free(e);
+	}
+	tr_ledgers_free(g);
+	free(g->now.hosts);
+	free(g->loaded);
+}
+
 uint64_t tr_graph_close(struct tr_graph *g)
 {
 	atomic_store(&g->live, false);
 	tr_pool_stop(&g->pool);
 	tr_loop_run_posts(&g->loop); /* while those who posted are there */
 	bool finished = finish_calls(g);
+	if (finished)
+		tr_leave_end(g);
 	uint64_t lost = lost_events(g);
 	tell_not_delivered(g);
-	for (size_t i = 0; i < g->nhosts; i++)
-		if (g->hosts[i].opened && g->hosts[i].saver.path)
-			tr_saver_final(&g->hosts[i]);
+	for (size_t i = 0; i < g->now.nhosts; i++)
+		if (g->now.hosts[i]->opened && g->now.hosts[i]->saver.path)
+			tr_saver_final(g->now.hosts[i]);
 	if (g->lock_fd >= 0)
 		close(g->lock_fd);
 	/* A call that hangs still uses its component: then nothing is taken apart, the process ends. */
 	if (!finished)
 		return lost;
 	/* against the data: requests and batches first, then the sources that they acknowledge to */
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
-		if (h->comp->kind != TR_SINK || !h->sink.sizes)
-			continue;
-		close_host(h);
-		tr_dead_letter_free(&h->sink.dead_letter);
-		tr_sink_free(&h->sink);
-	}
-	for (size_t i = 0; i < g->nchains; i++)
-		close_chain(&g->chains[i]);
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = host_of(g, i);
-		if (h->comp->kind == TR_SOURCE && h->writer.account.memory)
-			tr_writer_free(&h->writer);
-		if (h->comp->kind == TR_SOURCE)
-			close_host(h);
-		tr_saver_close(h);
-	}
+	close_kind(g, TR_SINK);
+	tr_chains_free(&g->now);
+	close_kind(g, TR_TRANSFORM);
+	close_kind(g, TR_SOURCE);
 	if (!tr_loop_close(&g->loop, tr_mono_ns() + TR_SEC / 2))
 		return lost;
-	for (size_t i = 0; i < g->nhosts; i++)
-		free_host(&g->hosts[i]);
+	free_hosts(g);
 	tr_pool_free(&g->pool);
 	tr_memory_free(&g->memory);
 	for (size_t i = 0; i < g->nown; i++)
 		free(g->own[i]);
 	free(g->own);
-	free(g->chains);
-	free(g->hosts);
 	pthread_mutex_destroy(&g->own_lock);
+	pthread_mutex_destroy(&g->lock);
 	return lost;
 }

@@ -23,17 +23,17 @@ const char *tr_host_id(const struct tr_host *h)
 
 const char *tr_host_data_dir(const struct tr_host *h)
 {
-	return h->graph->config->data_dir.p;
+	return h->generation->config->data_dir.p;
 }
 
 int64_t tr_host_memory_limit(const struct tr_host *h)
 {
-	return h->graph->config->memory_limit;
+	return h->generation->config->memory_limit;
 }
 
 tr_str tr_host_timezone(const struct tr_host *h)
 {
-	return h->graph->config->timezone;
+	return h->generation->config->timezone;
 }
 
 bool tr_host_once(const struct tr_host *h)
@@ -48,7 +48,7 @@ bool tr_host_live(const struct tr_host *h)
 
 int tr_host_secret(struct tr_host *h, const void *field, struct tr_sb *out)
 {
-	return tr_config_reread(h->graph->config, field, out, NULL);
+	return tr_config_reread(h->generation->config, field, out, NULL);
 }
 
 /* ---- our own files ---- */
@@ -58,6 +58,13 @@ int tr_host_own(struct tr_host *h, const char *path)
 	struct tr_graph *g = h->graph;
 	char *copy = tr_str_dup(tr_str_c(path));
 	pthread_mutex_lock(&g->own_lock);
+	for (size_t i = 0; i < g->nown; i++) {
+		if (strcmp(g->own[i], path) == 0) { /* before a reload it was ours, too */
+			pthread_mutex_unlock(&g->own_lock);
+			free(copy);
+			return 0;
+		}
+	}
 	char **own = copy ? realloc(g->own, (g->nown + 1) * sizeof *own) : NULL;
 	if (own) {
 		g->own = own;
@@ -180,9 +187,11 @@ tr_metric *tr_host_metric(struct tr_host *h, const char *name, const char *help,
 {
 	/* where a counter goes that there is no memory for */
 	static tr_metric nowhere;
-	struct tr_own_metric *m;
-	pthread_mutex_lock(&h->lock);
-	for (m = h->metrics; m; m = m->next)
+	/* counters go on where the component is replaced, gauges don't */
+	struct tr_own_metric *m, **list = type == TR_COUNTER ? &h->ledger->metrics : &h->metrics;
+	pthread_mutex_t *lock = type == TR_COUNTER ? &h->ledger->lock : &h->lock;
+	pthread_mutex_lock(lock);
+	for (m = *list; m; m = m->next)
 		if (same(m->name, name) && same(m->label, label) && same(m->value, value))
 			break;
 	if (!m && (m = calloc(1, sizeof *m))) {
@@ -191,10 +200,10 @@ tr_metric *tr_host_metric(struct tr_host *h, const char *name, const char *help,
 		m->type = type;
 		m->label = label ? tr_str_dup(tr_str_c(label)) : NULL;
 		m->value = value ? tr_str_dup(tr_str_c(value)) : NULL;
-		m->next = h->metrics;
-		h->metrics = m;
+		m->next = *list;
+		*list = m;
 	}
-	pthread_mutex_unlock(&h->lock);
+	pthread_mutex_unlock(lock);
 	return m ? &m->v : &nowhere;
 }
 
@@ -219,7 +228,7 @@ int tr_batch_keep(struct tr_host *h, struct tr_batch *b, const bool *keep, const
 {
 	int gone = tr_batch_select(b, keep);
 	if (gone > 0)
-		tr_count_discarded(&h->counters, tr_reason_of(reason), (uint64_t)gone);
+		tr_count_discarded(h->counters, tr_reason_of(reason), (uint64_t)gone);
 	return gone < 0 ? gone : 0;
 }
 
@@ -247,8 +256,8 @@ bool tr_host_full(struct tr_host *h)
 
 void tr_host_discard(struct tr_host *h, const char *reason, uint64_t n)
 {
-	tr_count(&h->counters.created, n);
-	tr_count_discarded(&h->counters, tr_reason_of(reason), n);
+	tr_count(&h->counters->created, n);
+	tr_count_discarded(h->counters, tr_reason_of(reason), n);
 }
 
 /* ---- sinks ---- */
@@ -265,7 +274,7 @@ void tr_host_up(struct tr_host *h, bool up)
 
 void tr_host_retry(struct tr_host *h)
 {
-	atomic_fetch_add(&h->retries, 1);
+	atomic_fetch_add(&h->ledger->retries, 1);
 }
 
 int64_t tr_host_backoff_ns(struct tr_host *h, uint32_t n)

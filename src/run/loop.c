@@ -98,12 +98,26 @@ int tr_loop_init(struct tr_loop *l)
 
 int tr_loop_add(struct tr_loop *l, struct tr_task *t)
 {
+	pthread_mutex_lock(&l->lock);
 	struct tr_task **tasks = realloc(l->tasks, (l->ntasks + 1) * sizeof(struct tr_task *));
-	if (!tasks)
-		return -ENOMEM;
-	l->tasks = tasks;
-	l->tasks[l->ntasks++] = t;
-	return 0;
+	if (tasks) {
+		l->tasks = tasks;
+		l->tasks[l->ntasks++] = t;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return tasks ? 0 : -ENOMEM;
+}
+
+void tr_loop_remove(struct tr_loop *l, struct tr_task *t)
+{
+	pthread_mutex_lock(&l->lock);
+	for (size_t i = 0; i < l->ntasks; i++) {
+		if (l->tasks[i] != t)
+			continue;
+		l->tasks[i] = l->tasks[--l->ntasks];
+		break;
+	}
+	pthread_mutex_unlock(&l->lock);
 }
 
 void tr_loop_wake_at(struct tr_loop *l, struct tr_task *t, int64_t mono_ns)

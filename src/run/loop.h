@@ -25,8 +25,9 @@ int tr_loop_init(struct tr_loop *l);
  * thread) is still there after the deadline; the loop's memory must then stay. */
 bool tr_loop_close(struct tr_loop *l, int64_t deadline_ns);
 
-/* Before anything runs. */
+/* From and to when wake_at is heeded. On the loop's thread. */
 int tr_loop_add(struct tr_loop *l, struct tr_task *t);
+void tr_loop_remove(struct tr_loop *l, struct tr_task *t);
 /* The earliest time that was asked for counts. Any thread. */
 void tr_loop_wake_at(struct tr_loop *l, struct tr_task *t, int64_t mono_ns);
 /* fn on the loop's thread, in the order of posting. Any thread. 0 or -ENOMEM. */

@@ -16,18 +16,18 @@ static const char *kind_name(enum tr_kind k)
 	return k == TR_SOURCE ? "source" : k == TR_TRANSFORM ? "transform" : "sink";
 }
 
-static size_t component_labels(const struct tr_host *h, struct tr_prom_label *l)
+static size_t component_labels(const struct tr_ledger *l, struct tr_prom_label *label)
 {
-	l[0] = (struct tr_prom_label){ TR_STR("component_id"), tr_str_c(h->comp->id) };
-	l[1] = (struct tr_prom_label){ TR_STR("component_kind"), tr_str_c(kind_name(h->comp->kind)) };
-	l[2] = (struct tr_prom_label){ TR_STR("component_type"), tr_str_c(h->comp->plugin->name) };
+	label[0] = (struct tr_prom_label){ TR_STR("component_id"), tr_str_c(l->id) };
+	label[1] = (struct tr_prom_label){ TR_STR("component_kind"), tr_str_c(kind_name(l->kind)) };
+	label[2] = (struct tr_prom_label){ TR_STR("component_type"), tr_str_c(l->type) };
 	return 3;
 }
 
-static void sample(struct tr_sb *out, const char *name, const struct tr_host *h, int64_t v)
+static void sample(struct tr_sb *out, const char *name, const struct tr_ledger *l, int64_t v)
 {
-	struct tr_prom_label l[3];
-	tr_prom_sample_i64(out, tr_str_c(name), l, component_labels(h, l), v);
+	struct tr_prom_label label[3];
+	tr_prom_sample_i64(out, tr_str_c(name), label, component_labels(l, label), v);
 }
 
 static void family(struct tr_sb *out, const char *name, const char *help, enum tr_prom_type type)
@@ -40,6 +40,24 @@ static void one(struct tr_sb *out, const char *name, const char *help, enum tr_p
 {
 	family(out, name, help, type);
 	tr_prom_sample_f64(out, tr_str_c(name), NULL, 0, v);
+}
+
+static struct tr_ledger *next_shown(struct tr_ledger *l)
+{
+	while (l && !l->shown)
+		l = l->next;
+	return l;
+}
+
+/* Of the component of that name, and of those on their way out that had it before. */
+static int64_t pending(const struct tr_graph *g, const struct tr_ledger *l)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < g->now.nhosts; i++)
+		n += g->now.hosts[i]->ledger == l ? tr_host_pending(g->now.hosts[i]) : 0;
+	for (const struct tr_host *h = g->leaving; h; h = h->next_leaving)
+		n += h->ledger == l ? tr_host_pending(h) : 0;
+	return (int64_t)n;
 }
 
 static void counters(struct tr_graph *g, struct tr_sb *out)
@@ -61,19 +79,20 @@ static void counters(struct tr_graph *g, struct tr_sb *out)
 	};
 	for (size_t k = 0; k < sizeof list / sizeof *list; k++) {
 		family(out, list[k].name, list[k].help, TR_PROM_COUNTER);
-		for (size_t i = 0; i < g->nhosts; i++) {
-			const char *base = (const char *)&g->hosts[i].counters;
+		for (struct tr_ledger *l = next_shown(g->ledgers); l; l = next_shown(l->next)) {
+			const char *base = (const char *)&l->counters;
 			const _Atomic uint64_t *c = (const void *)(base + list[k].at);
-			sample(out, list[k].name, &g->hosts[i], (int64_t)atomic_load(c));
+			sample(out, list[k].name, l, (int64_t)atomic_load(c));
 		}
 	}
 	const char *name = "tailrace_component_discarded_events_total";
 	family(out, name, "Events that end here, by reason.", TR_PROM_COUNTER);
-	for (size_t i = 0; i < g->nhosts; i++) {
+	for (struct tr_ledger *ledger = next_shown(g->ledgers); ledger;
+	     ledger = next_shown(ledger->next)) {
 		struct tr_prom_label l[4];
-		size_t n = component_labels(&g->hosts[i], l);
+		size_t n = component_labels(ledger, l);
 		for (int r = 0; r < TR_REASONS; r++) {
-			uint64_t v = atomic_load(&g->hosts[i].counters.discarded[r]);
+			uint64_t v = atomic_load(&ledger->counters.discarded[r]);
 			l[n] = (struct tr_prom_label){ TR_STR("reason"), tr_str_c(tr_reason_names[r]) };
 			if (v)
 				tr_prom_sample_i64(out, tr_str_c(name), l, n + 1, (int64_t)v);
@@ -81,8 +100,8 @@ static void counters(struct tr_graph *g, struct tr_sb *out)
 	}
 	name = "tailrace_component_pending_events";
 	family(out, name, "Events inside.", TR_PROM_GAUGE);
-	for (size_t i = 0; i < g->nhosts; i++)
-		sample(out, name, &g->hosts[i], (int64_t)tr_host_pending(&g->hosts[i]));
+	for (struct tr_ledger *l = next_shown(g->ledgers); l; l = next_shown(l->next))
+		sample(out, name, l, pending(g, l));
 }
 
 static void sinks(struct tr_graph *g, struct tr_sb *out)
@@ -99,15 +118,15 @@ static void sinks(struct tr_graph *g, struct tr_sb *out)
 	};
 	for (size_t k = 0; k < sizeof list / sizeof *list; k++) {
 		family(out, list[k].name, list[k].help, list[k].type);
-		for (size_t i = 0; i < g->nhosts; i++) {
-			struct tr_host *h = &g->hosts[i];
+		for (size_t i = 0; i < g->now.nhosts; i++) {
+			struct tr_host *h = g->now.hosts[i];
 			if (h->comp->kind != TR_SINK || !h->opened)
 				continue;
 			int64_t v = k == 0   ? !atomic_load(&h->down)
-				    : k == 1 ? (int64_t)atomic_load(&h->retries)
+				    : k == 1 ? (int64_t)atomic_load(&h->ledger->retries)
 				    : k == 2 ? (int64_t)atomic_load(&h->sink.in.bytes)
 					     : (int64_t)atomic_load(&h->sink.in.events);
-			sample(out, list[k].name, h, v);
+			sample(out, list[k].name, h->ledger, v);
 		}
 	}
 }
@@ -117,56 +136,72 @@ static void checkpoints(struct tr_graph *g, struct tr_sb *out)
 	const char *name = "tailrace_checkpoint_age_seconds";
 	family(out, name, "How long what changed since the last save has been waiting for one.",
 	       TR_PROM_GAUGE);
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = &g->hosts[i];
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
 		struct tr_prom_label l[3];
 		if (!h->saver.path)
 			continue;
 		double age = atomic_load(&h->saver.dirty)
 				     ? (double)(tr_mono_ns() - atomic_load(&h->saver.saved_ns)) / 1e9
 				     : 0;
-		tr_prom_sample_f64(out, tr_str_c(name), l, component_labels(h, l), age);
+		tr_prom_sample_f64(out, tr_str_c(name), l, component_labels(h->ledger, l), age);
 	}
 }
 
 struct entry {
-	struct tr_host *h;
+	struct tr_ledger *ledger;
 	struct tr_own_metric *m;
+};
+
+struct entries {
+	struct entry *v;
+	size_t n, cap;
 };
 
 static int by_name(const void *a, const void *b)
 {
 	const struct entry *x = a, *y = b;
 	int c = strcmp(x->m->name, y->m->name);
-	return c ? c : (x->h > y->h) - (x->h < y->h);
+	return c ? c : (x->ledger > y->ledger) - (x->ledger < y->ledger);
+}
+
+static void gather(struct entries *e, struct tr_ledger *l, struct tr_own_metric *m)
+{
+	for (; m; m = m->next) {
+		if (e->n == e->cap) {
+			struct entry *more = realloc(e->v, (e->cap + 64) * sizeof *more);
+			if (!more)
+				return;
+			e->v = more;
+			e->cap += 64;
+		}
+		e->v[e->n++] = (struct entry){ l, m };
+	}
 }
 
 /* What components made with tr_host_metric. */
 static void own(struct tr_graph *g, struct tr_sb *out)
 {
-	struct entry *list = NULL;
-	size_t n = 0, cap = 0;
-	for (size_t i = 0; i < g->nhosts; i++) {
-		struct tr_host *h = &g->hosts[i];
+	struct entries e = { 0 };
+	for (struct tr_ledger *l = next_shown(g->ledgers); l; l = next_shown(l->next)) {
+		pthread_mutex_lock(&l->lock);
+		gather(&e, l, l->metrics);
+		pthread_mutex_unlock(&l->lock);
+	}
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
 		pthread_mutex_lock(&h->lock);
-		for (struct tr_own_metric *m = h->metrics; m; m = m->next) {
-			if (n == cap) {
-				struct entry *more = realloc(list, (cap + 64) * sizeof *list);
-				if (!more)
-					break;
-				list = more;
-				cap += 64;
-			}
-			list[n++] = (struct entry){ h, m };
-		}
+		gather(&e, h->ledger, h->metrics);
 		pthread_mutex_unlock(&h->lock);
 	}
+	struct entry *list = e.v;
+	size_t n = e.n;
 	if (n)
 		qsort(list, n, sizeof *list, by_name);
 	for (size_t i = 0; i < n; i++) {
 		struct tr_own_metric *m = list[i].m;
 		struct tr_prom_label l[4];
-		size_t k = component_labels(list[i].h, l);
+		size_t k = component_labels(list[i].ledger, l);
 		if (m->label)
 			l[k++] = (struct tr_prom_label){ tr_str_c(m->label), tr_str_c(m->value) };
 		if (i == 0 || strcmp(list[i - 1].m->name, m->name) != 0)
@@ -175,6 +210,19 @@ static void own(struct tr_graph *g, struct tr_sb *out)
 		tr_prom_sample_i64(out, tr_str_c(m->name), l, k, atomic_load(&m->v));
 	}
 	free(list);
+}
+
+static void reloads(struct tr_graph *g, struct tr_sb *out)
+{
+	const char *name = "tailrace_config_reloads_total";
+	family(out, name, "Reloads asked for, by what became of them.", TR_PROM_COUNTER);
+	for (int done = 0; done < 2; done++) {
+		struct tr_prom_label l = { TR_STR("result"),
+					   done ? TR_STR("done") : TR_STR("failed") };
+		tr_prom_sample_i64(out, tr_str_c(name), &l, 1, (int64_t)g->reloads[done]);
+	}
+	one(out, "tailrace_config_hash", "Of the configuration that runs, without its secrets.",
+	    TR_PROM_GAUGE, (double)g->config_hash);
 }
 
 static int count_fds(void)
@@ -222,10 +270,13 @@ void tr_graph_metrics(struct tr_graph *g, struct tr_sb *out)
 	struct tr_prom_label version = { TR_STR("version"), TR_STR(VERSION) };
 	family(out, name, "1, with the version.", TR_PROM_GAUGE);
 	tr_prom_sample_i64(out, tr_str_c(name), &version, 1, 1);
+	pthread_mutex_lock(&g->lock);
 	counters(g, out);
 	sinks(g, out);
 	checkpoints(g, out);
 	own(g, out);
+	reloads(g, out);
+	pthread_mutex_unlock(&g->lock);
 	name = "tailrace_worker_batches_total";
 	family(out, name, "Turns of a worker that moved events.", TR_PROM_COUNTER);
 	for (unsigned i = 0; i < g->pool.n; i++) {

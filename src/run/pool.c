@@ -57,7 +57,7 @@ static void *work(void *arg)
 	struct tr_pool *p = w->pool;
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
-		while (!p->head && !p->stopping) {
+		while ((!p->head || p->paused) && !p->stopping) {
 			p->idle++;
 			pthread_cond_wait(&p->runnable, &p->lock);
 			p->idle--;
@@ -70,6 +70,7 @@ static void *work(void *arg)
 			p->tail = NULL;
 		t->queued = false;
 		t->runs++;
+		p->busy++;
 		pthread_mutex_unlock(&p->lock);
 
 		atomic_store_explicit(&w->since_ns, tr_mono_ns(), memory_order_relaxed);
@@ -78,6 +79,8 @@ static void *work(void *arg)
 
 		pthread_mutex_lock(&p->lock);
 		t->runs--;
+		if (--p->busy == 0 && p->paused)
+			pthread_cond_signal(&p->quiet);
 		if (t->again && !t->queued) {
 			t->again = false;
 			push_locked(p, t);
@@ -96,6 +99,7 @@ int tr_pool_start(struct tr_pool *p, unsigned threads)
 		return -ENOMEM;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->runnable, NULL);
+	pthread_cond_init(&p->quiet, NULL);
 	/* signals are the loop's */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -128,7 +132,41 @@ void tr_pool_free(struct tr_pool *p)
 {
 	free(p->workers);
 	pthread_cond_destroy(&p->runnable);
+	pthread_cond_destroy(&p->quiet);
 	pthread_mutex_destroy(&p->lock);
+}
+
+void tr_pool_pause(struct tr_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->paused = true;
+	while (p->busy)
+		pthread_cond_wait(&p->quiet, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void tr_pool_resume(struct tr_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->paused = false;
+	pthread_cond_broadcast(&p->runnable);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void tr_pool_forget(struct tr_pool *p, struct tr_task *t)
+{
+	struct tr_task *before = NULL;
+	pthread_mutex_lock(&p->lock);
+	for (struct tr_task *at = p->head; at && at != t; at = at->next)
+		before = at;
+	if (t->queued && before)
+		before->next = t->next;
+	else if (t->queued)
+		p->head = t->next;
+	if (t->queued && p->tail == t)
+		p->tail = before;
+	t->queued = t->again = false;
+	pthread_mutex_unlock(&p->lock);
 }
 
 bool tr_pool_healthy(struct tr_pool *p, int64_t longest_ns)

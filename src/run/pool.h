@@ -34,8 +34,9 @@ struct tr_pool {
 	pthread_mutex_t lock; /* guards the run queue, stopping and the tasks' states */
 	pthread_cond_t runnable;
 	struct tr_task *head, *tail;
-	bool stopping;
-	unsigned n, idle;
+	pthread_cond_t quiet; /* the last run has ended while paused */
+	bool stopping, paused;
+	unsigned n, idle, busy;
 	struct tr_worker *workers;
 };
 
@@ -46,6 +47,11 @@ int tr_pool_start(struct tr_pool *p, unsigned threads);
 /* Every run that has begun is finished; nothing runs after it. */
 void tr_pool_stop(struct tr_pool *p);
 void tr_pool_free(struct tr_pool *p);
+/* Waits until every run has ended; none begins before tr_pool_resume. Not from a run. */
+void tr_pool_pause(struct tr_pool *p);
+void tr_pool_resume(struct tr_pool *p);
+/* While paused: the task isn't going to run, so that it may be freed once nobody wakes it any more. */
+void tr_pool_forget(struct tr_pool *p, struct tr_task *t);
 
 void tr_task_init(struct tr_task *t, struct tr_pool *p, void (*run)(struct tr_task *, unsigned),
 		  unsigned max_runs);

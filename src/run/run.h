@@ -5,9 +5,19 @@
 
 #include "config/config.h"
 
-/* Runs until SIGTERM or SIGINT, or until every source has ended; drains; returns the exit status. once:
- * sources read what there is and end. user: whom to become once all is open, or NULL. Main thread only; call
- * once a process. */
-int tr_run(const struct tr_config *config, bool once, const char *user);
+struct tr_run_opts {
+	const char *const *paths; /* of the configuration, to read it again */
+	size_t npaths;
+	bool once;        /* sources read what there is and end */
+	bool watch;       /* files that change are read again without SIGHUP */
+	const char *user; /* whom to become once all is open, or NULL */
+};
+
+/* Signals wait until there is an agent to take them. Before the configuration is read, or a SIGHUP that comes
+ * meanwhile ends the process. */
+void tr_run_hold_signals(void);
+/* Runs until SIGTERM or SIGINT, or until every source has ended; drains; returns the exit status. config must
+ * outlive it. Main thread only; call once a process, after tr_run_hold_signals. */
+int tr_run(const struct tr_config *config, const struct tr_run_opts *opts);
 
 #endif

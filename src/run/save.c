@@ -59,6 +59,8 @@ static void run_saver(struct tr_task *t, unsigned worker)
 	struct tr_saver *s = (struct tr_saver *)((char *)t - offsetof(struct tr_saver, task));
 	struct tr_host *h = (struct tr_host *)((char *)s - offsetof(struct tr_host, saver));
 	(void)worker;
+	if (atomic_load(&s->off))
+		return;
 	pthread_mutex_lock(&h->lock);
 	bool start = !s->saving;
 	if (start)

@@ -27,9 +27,10 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 	struct tr_graph *g = h->graph;
 	const struct tr_source_ops *ops = &h->comp->plugin->source;
 	tr_host_run_done(h);
-	if (atomic_load(&h->stopped))
+	if (atomic_load(&h->stopped) || atomic_load(&h->held))
 		return;
-	if (ops->tend && !atomic_load(&g->draining))
+	bool ending = atomic_load(&g->draining) || atomic_load(&h->ending);
+	if (ops->tend && !ending)
 		ops->tend(h->self);
 	if (!atomic_load(&h->ready) && (!ops->ready || ops->ready(h->self)))
 		atomic_store(&h->ready, true);
@@ -38,17 +39,17 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
 		return;
 	}
-	if (atomic_load(&g->draining)) {
+	if (ending) {
 		ops->stop(h->self);
 		atomic_store(&h->stopped, true);
 		return;
 	}
-	if (!tr_port_has_room(&h->port))
+	if (atomic_load(&g->paused) || !tr_port_has_room(&h->port))
 		return;
-	uint64_t before = atomic_load_explicit(&h->counters.created, memory_order_relaxed);
+	uint64_t before = atomic_load_explicit(&h->counters->created, memory_order_relaxed);
 	enum tr_run r = ops->run(h->self, &h->writer);
 	bool flushed = tr_writer_flush(&h->writer);
-	if (atomic_load_explicit(&h->counters.created, memory_order_relaxed) != before)
+	if (atomic_load_explicit(&h->counters->created, memory_order_relaxed) != before)
 		tr_count(&g->pool.workers[worker].batches, 1);
 	if (!flushed || h->writer.short_of_memory) {
 		h->writer.short_of_memory = false;
@@ -91,16 +92,19 @@ void tr_run_sink(struct tr_task *t, unsigned worker)
 	const struct tr_sink_ops *ops = &h->comp->plugin->sink;
 	int64_t wake_at = TR_NEVER;
 	tr_host_run_done(h);
+	if (atomic_load(&h->closed))
+		return;
 	if (ops->tick)
 		ops->tick(h->self);
 	if (h->sink.dead_letter)
 		tr_host_wake_at(h, tr_dead_letter_tick(h->sink.dead_letter));
-	if (!atomic_load(&g->live))
+	if (!atomic_load(&g->live) || atomic_load(&h->held))
 		return;
-	uint64_t before = atomic_load_explicit(&h->counters.sent, memory_order_relaxed);
-	if (tr_sink_run(&h->sink, atomic_load(&g->flushing), &wake_at))
+	uint64_t before = atomic_load_explicit(&h->counters->sent, memory_order_relaxed);
+	bool flush = atomic_load(&g->flushing) || atomic_load(&h->ending);
+	if (tr_sink_run(&h->sink, flush, &wake_at))
 		tr_host_wake(h);
 	tr_host_wake_at(h, wake_at);
-	if (atomic_load_explicit(&h->counters.sent, memory_order_relaxed) != before)
+	if (atomic_load_explicit(&h->counters->sent, memory_order_relaxed) != before)
 		tr_count(&g->pool.workers[worker].batches, 1);
 }

@@ -309,7 +309,7 @@ static struct scene *scene_new(void *c_is, bool c_required)
 
 static struct keep *sink_of(struct scene *s, int i)
 {
-	return s->graph.hosts[i].self;
+	return s->graph.now.hosts[i]->self;
 }
 
 /* Turns the loop until cond or 20 s have gone by. */
@@ -337,9 +337,9 @@ static bool drained(struct scene *s)
 
 static void conserved(struct scene *s)
 {
-	for (size_t i = 0; i < s->graph.nhosts; i++) {
-		struct tr_counters *c = &s->graph.hosts[i].counters;
-		uint64_t out = c->sent + tr_host_pending(&s->graph.hosts[i]);
+	for (size_t i = 0; i < s->graph.now.nhosts; i++) {
+		struct tr_counters *c = s->graph.now.hosts[i]->counters;
+		uint64_t out = c->sent + tr_host_pending(s->graph.now.hosts[i]);
 		for (int r = 0; r < TR_REASONS; r++)
 			out += c->discarded[r];
 		if (c->received + c->created != out)
@@ -351,7 +351,7 @@ static void conserved(struct scene *s)
 static void scene_free(struct scene *s, void **selves)
 {
 	for (int i = 0; i < 5; i++)
-		selves[i] = s->graph.hosts[i].self;
+		selves[i] = s->graph.now.hosts[i]->self;
 	assert_int_equal(tr_graph_close(&s->graph), 0);
 	tr_ack_line_free(&((struct count *)selves[0])->line);
 	for (int i = 0; i < 5; i++)
@@ -372,7 +372,7 @@ static void test_everything_in_order(void **state)
 	tr_graph_drain(&s->graph);
 	assert_true(wait_until(s, drained));
 	conserved(s);
-	struct count *c = s->graph.hosts[0].self;
+	struct count *c = s->graph.now.hosts[0]->self;
 	assert_int_equal(atomic_load(&c->acked), EVENTS);
 	assert_false(c->out_of_order);
 	for (int i = 2; i < 5; i++) {
@@ -395,7 +395,7 @@ static void test_outputs_in_order(void **state)
 	tr_graph_drain(&s->graph);
 	assert_true(wait_until(s, drained));
 	conserved(s);
-	struct count *c = s->graph.hosts[0].self;
+	struct count *c = s->graph.now.hosts[0]->self;
 	assert_int_equal(atomic_load(&c->acked), EVENTS);
 	assert_false(c->out_of_order);
 	uint64_t threes = (EVENTS + 2) / 3, twos = (EVENTS + 1) / 2, both = (EVENTS + 5) / 6;
@@ -404,7 +404,7 @@ static void test_outputs_in_order(void **state)
 		assert_false(sink_of(s, i)->disorder);
 		assert_int_equal(sink_of(s, i)->seen, want[i - 2]);
 	}
-	struct tr_counters *split = &s->graph.hosts[1].counters;
+	struct tr_counters *split = s->graph.now.hosts[1]->counters;
 	assert_int_equal(split->received, EVENTS);
 	assert_int_equal(split->sent, want[2]);
 	assert_int_equal(split->discarded[TR_REASON_FILTERED], EVENTS - want[2]);
@@ -419,7 +419,7 @@ static void test_a_stuck_output_holds_the_position(void **state)
 	struct scene *s = scene_made(&be_stuck, false, true);
 	assert_true(wait_until(s, ended));
 	tr_graph_drain(&s->graph);
-	struct count *c = s->graph.hosts[0].self;
+	struct count *c = s->graph.now.hosts[0]->self;
 	int64_t deadline = tr_mono_ns() + 20 * TR_SEC;
 	while (atomic_load(&c->acked) < EVENTS && tr_mono_ns() < deadline)
 		usleep(1000);
@@ -429,7 +429,7 @@ static void test_a_stuck_output_holds_the_position(void **state)
 	s = scene_made(&be_stuck, true, true);
 	for (deadline = tr_mono_ns() + TR_SEC / 2; tr_mono_ns() < deadline; usleep(1000))
 		uv_run(&s->graph.loop.uv, UV_RUN_NOWAIT);
-	c = s->graph.hosts[0].self;
+	c = s->graph.now.hosts[0]->self;
 	assert_int_equal(atomic_load(&c->acked), 0);
 	tr_graph_drain(&s->graph);
 	tr_graph_give_up(&s->graph);
@@ -440,8 +440,8 @@ static bool source_waits(struct scene *s)
 {
 	static uint64_t last;
 	static int64_t since;
-	struct count *c = s->graph.hosts[0].self;
-	uint64_t now = atomic_load(&s->graph.hosts[0].counters.created);
+	struct count *c = s->graph.now.hosts[0]->self;
+	uint64_t now = atomic_load(&s->graph.now.hosts[0]->counters->created);
 	if (now != last || now == 0) {
 		last = now;
 		since = tr_mono_ns();
@@ -456,7 +456,7 @@ static void test_a_stuck_sink_stops_the_source(void **state)
 	(void)state;
 	struct scene *s = scene_new(&be_stuck, true);
 	assert_true(wait_until(s, source_waits));
-	struct count *c = s->graph.hosts[0].self;
+	struct count *c = s->graph.now.hosts[0]->self;
 	assert_true(c->next < EVENTS);
 	assert_int_equal(atomic_load(&c->acked), 0); /* the stuck one has acknowledged nothing */
 	assert_true(atomic_load(&s->graph.memory.used) < 8 << 20);
@@ -471,13 +471,13 @@ static void test_a_stuck_sink_that_is_not_required_drops(void **state)
 	(void)state;
 	struct scene *s = scene_new(&be_stuck, false);
 	assert_true(wait_until(s, ended));
-	struct count *c = s->graph.hosts[0].self;
+	struct count *c = s->graph.now.hosts[0]->self;
 	tr_graph_drain(&s->graph);
 	int64_t deadline = tr_mono_ns() + 20 * TR_SEC;
 	while (atomic_load(&c->acked) < EVENTS && tr_mono_ns() < deadline)
 		usleep(1000);
 	assert_int_equal(atomic_load(&c->acked), EVENTS);
-	assert_true(s->graph.hosts[4].counters.discarded[TR_REASON_BUFFER_FULL] > 0);
+	assert_true(s->graph.now.hosts[4]->counters->discarded[TR_REASON_BUFFER_FULL] > 0);
 	conserved(s);
 	scene_free(s, selves);
 }
@@ -494,7 +494,7 @@ static void test_refused_events_are_kept(void **state)
 	tr_graph_drain(&s->graph);
 	assert_true(wait_until(s, drained));
 	conserved(s);
-	assert_int_equal(s->graph.hosts[4].counters.discarded[TR_REASON_REJECTED], EVENTS);
+	assert_int_equal(s->graph.now.hosts[4]->counters->discarded[TR_REASON_REJECTED], EVENTS);
 	snprintf(cmd, sizeof cmd,
 		 "cat %s/dead_letter/*.ndjson | grep -c '\"detail\":\"no \\\\\"such\\\\\" thing\",\"isolated\":true,\"event\":{\"timestamp\"'",
 		 s->dir);

@@ -15,6 +15,8 @@ struct rig {
 	struct tr_config *config;
 	struct tr_graph graph;
 	struct tr_host host;
+	struct tr_ledger ledger;
+	struct tr_generation generation;
 	const struct tr_plugin *plugin;
 	void *self, *scratch;
 };
@@ -49,6 +51,11 @@ static inline bool rig_open(struct rig *r, const char *type, const char *options
 	}
 	r->graph.config = r->config;
 	r->host.graph = &r->graph;
+	r->generation.config = r->config;
+	r->host.generation = &r->generation;
+	r->host.ledger = &r->ledger;
+	r->host.counters = &r->ledger.counters;
+	pthread_mutex_init(&r->ledger.lock, NULL);
 	pthread_mutex_init(&r->host.lock, NULL);
 	if (tr_memory_init(&r->graph.memory, 1 << 26) < 0)
 		abort();
@@ -69,9 +76,9 @@ static inline void rig_close(struct rig *r)
 		r->plugin->transform.scratch_free(r->self, r->scratch);
 	if (r->plugin)
 		r->plugin->close(r->self);
-	while (r->host.metrics) {
-		struct tr_own_metric *m = r->host.metrics;
-		r->host.metrics = m->next;
+	while (r->ledger.metrics) {
+		struct tr_own_metric *m = r->ledger.metrics;
+		r->ledger.metrics = m->next;
 		free(m->label);
 		free(m->value);
 		free(m);
@@ -83,7 +90,7 @@ static inline void rig_close(struct rig *r)
 
 static inline int64_t rig_errors(struct rig *r, const char *kind)
 {
-	for (struct tr_own_metric *m = r->host.metrics; m; m = m->next) {
+	for (struct tr_own_metric *m = r->ledger.metrics; m; m = m->next) {
 		if (m->value && strcmp(m->value, kind) == 0)
 			return m->v;
 	}
