@@ -156,21 +156,6 @@ def sigint_drains_too():
 
 
 @tap.test
-def sighup_changes_nothing():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log").lines(10)
-    agent = Agent(config(log, peer.url), dir=dir)
-    peer.wait_lines(10)
-    agent.process.send_signal(signal.SIGHUP)
-    agent.wait_until(lambda: "SIGHUP" in agent.stderr(), what="a line says so")
-    log.lines(10)
-    peer.wait_lines(20)
-    tap.is_(agent.stop(), 0, "exit code")
-    strict(peer.lines(), counts(log))
-
-
-@tap.test
 def what_cannot_be_read_again_is_a_failure():
     dir = tempdir()
     peer = FakeLoki(start=False)

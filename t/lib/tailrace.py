@@ -177,6 +177,21 @@ class Agent:
         with open(self.config_path, "w") as f:
             f.write(text)
 
+    def configure(self, config):
+        """Writes another configuration, to be loaded."""
+        self._config(config, "unix")
+
+    def reload(self, config=None, result="done", deadline=20.0):
+        """Has it loaded by SIGHUP, and waits for the end of that."""
+        if config is not None:
+            self.configure(config)
+        before = self.reloads(result)
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_until(lambda: self.reloads(result) > before, deadline, f"a reload is {result}")
+
+    def reloads(self, result):
+        return self.metrics().get("tailrace_config_reloads_total", result=result)
+
     def _start(self, fault, point, env, args, limits, wrapper, fds):
         # Each of these replaces itself by the next, so that the process that is started becomes the
         # agent; the faults are preloaded into the agent alone.

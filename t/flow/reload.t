@@ -1,0 +1,378 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Another configuration takes the place of the one that runs: nothing is lost and nothing comes twice, each
+event passes one graph as a whole, what stays the same isn't touched, and what can't be loaded changes
+nothing."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import tap
+from logs import Log, at_least_once, counts, strict
+from peers import Answer, FakeLoki
+from tailrace import Agent, free_port, tempdir
+
+
+class Writer(threading.Thread):
+    """Writes lines until it is told to end."""
+
+    def __init__(self, log, n=100, pause=0.002):
+        super().__init__(daemon=True)
+        self.log, self.n, self.pause = log, n, pause
+        self.done = threading.Event()
+        self.start()
+        tap.defer(self.end)
+
+    def run(self):
+        while not self.done.wait(self.pause):
+            self.log.lines(self.n)
+
+    def end(self):
+        self.done.set()
+        self.join()
+
+
+def sink(name, url, inputs="mark", more=""):
+    return (f'{name}: {{type: loki, inputs: [{inputs}], url: "{url}", retry: {{max: 200ms}}, '
+            f'batch: {{max_wait: 20ms}}{more}}}')
+
+
+def config(log, marker, *sinks, top="", source=""):
+    return f"""
+        shutdown_timeout: 1s
+        {top}
+        sources:
+          a: {{type: file, include: ["{log.path}"]{source}}}
+        transforms:
+          mark: {{type: labels, inputs: [a], set: {{graph: "{marker}"}}}}
+        sinks:
+          {(chr(10) + "          ").join(sinks)}
+        """
+
+
+def marked_once(peers, markers):
+    """Every event bears the label of exactly one graph, and no earlier one than the event before it."""
+    seen = {}
+    for peer in peers:
+        for e in peer.entries:
+            seen.setdefault(int(e.line.partition(b":")[2]), set()).add(e.label("graph"))
+    tap.is_([s for s, m in seen.items() if len(m) != 1], [], "events of two graphs")
+    order = [markers.index(next(iter(m))) for _, m in sorted(seen.items())]
+    tap.ok(order == sorted(order), "graphs follow one another")
+
+
+@tap.test
+def G3_under_load_each_event_passes_one_graph():
+    dir = tempdir()
+    a, b = FakeLoki(), FakeLoki()
+    log = Log(f"{dir}/in/a.log")
+    markers = [f"g{i}" for i in range(9)]
+    agent = Agent(config(log, "g0", sink("a", a.url)), dir=dir)
+    writer = Writer(log)
+    for i, marker in enumerate(markers[1:], 1):
+        peer = (a, b)[i % 2]
+        at = log.seq
+        agent.reload(config(log, marker, sink("ab"[i % 2], peer.url)))
+        agent.wait_until(lambda: any(e.label("graph") == marker for e in peer.entries), 20, marker)
+        tap.ok(log.seq > at, "written meanwhile")
+    writer.end()
+    agent.wait_until(lambda: len(a.entries) + len(b.entries) >= log.seq, 30, "all")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(a.lines() + b.lines(), counts(log), ordered=False)
+    marked_once([a, b], markers)
+
+
+@tap.test
+def a_line_before_goes_to_the_old_sink_and_one_after_to_the_new():
+    dir = tempdir()
+    a, b = FakeLoki(), FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(1)
+    agent = Agent(config(log, "x", sink("out", a.url)), dir=dir)
+    a.wait_lines(1)
+    agent.reload(config(log, "x", sink("out", b.url)))
+    log.lines(1)
+    b.wait_lines(1)
+    tap.is_((a.lines(), b.lines()), ([b"a:1"], [b"a:2"]), "lines")
+    tap.like(agent.stderr(), "reloaded: kept 2, changed 1, added 0, removed 0", "the log says what")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def G4_a_bad_configuration_changes_nothing():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(1)
+    good = config(log, "x", sink("out", peer.url))
+    agent = Agent(good, dir=dir)
+    agent.reload(good.replace("type: labels", "type: lables"), "failed")
+    tap.like(agent.stderr(), r"tailrace\.yaml:\d+:\d+: .*lables", "the place is named")
+    for old, new, name in ((f"shutdown_timeout", f"memory_limit: 33MiB\n        shutdown_timeout", "memory_limit"),
+                           (f"shutdown_timeout", f"threads: 5\n        shutdown_timeout", "threads"),
+                           (f"shutdown_timeout", f"data_dir: {dir}/other\n        shutdown_timeout", "data_dir")):
+        agent.reload(good.replace(old, new, 1), "failed")
+        tap.like(agent.stderr(), f"{name} can't be changed while running", name)
+    log.lines(1)
+    peer.wait_lines(2)
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def G5_ten_hups_and_the_last_configuration_wins():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(1)
+    agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir, wait=False)
+    os.kill(agent.pid, signal.SIGCONT)
+    agent.wait_ready()
+    for i in range(1, 11):
+        agent.configure(config(log, f"g{i}", sink("out", peer.url)))
+        agent.process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+
+    def bears_the_last():
+        log.lines(1)
+        return any(e.label("graph") == "g10" for e in peer.entries)
+    agent.wait_until(bears_the_last, 20, "the last one")
+    agent.wait_until(lambda: len(peer.entries) >= log.seq, 20, "all")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def G5_a_hup_during_startup():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(1)
+    agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir, wait=False)
+    agent.wait_until(lambda: int(agent._proc("status").partition("SigBlk:")[2].split()[0], 16) & 1, 20,
+                     "main")
+    agent.configure(config(log, "g1", sink("out", peer.url)))
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_ready()
+    agent.wait_until(lambda: agent.reloads("done") == 1, 20, "reloaded")
+    log.lines(1)
+    peer.wait_lines(2)
+    tap.is_(peer.entries[-1].label("graph"), "g1", "the configuration that was there last")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+def listeners(agent):
+    """{port: inode} of what the agent listens on."""
+    mine = {os.readlink(f"/proc/{agent.pid}/fd/{f}") for f in os.listdir(f"/proc/{agent.pid}/fd")}
+    out = {}
+    with open("/proc/net/tcp") as f:
+        for line in f.readlines()[1:]:
+            w = line.split()
+            if w[3] == "0A" and f"socket:[{w[9]}]" in mine:
+                out[int(w[1].partition(":")[2], 16)] = w[9]
+    return out
+
+
+@tap.test
+def what_stays_the_same_keeps_its_sockets():
+    dir = tempdir()
+    peer = FakeLoki()
+    port = free_port()
+    log = Log(f"{dir}/in/a.log")
+    other = Log(f"{dir}/in/b.log")
+
+    def with_syslog(marker, log):
+        return config(log, marker, sink("out", peer.url, "mark, s")) + f"""
+        sources:
+          s: {{type: syslog, listen: ["tcp://127.0.0.1:{port}"]}}
+        """.replace("sources:", "").replace("\n        \n", "\n")
+
+    def text(marker, log):
+        t = config(log, marker, sink("out", peer.url, "mark, s"))
+        return t.replace("        sources:\n", f"        sources:\n          s: {{type: syslog, "
+                         f'listen: ["tcp://127.0.0.1:{port}"]}}\n')
+    agent = Agent(text("g0", log), dir=dir)
+    before = listeners(agent)
+    conn = socket.create_connection(("127.0.0.1", port))
+    conn.sendall(b"<13>1 - - - - - - one\n")
+    agent.wait_until(lambda: any(b"one" in line for line in peer.lines()), what="one")
+    for i in range(3):
+        agent.reload(text(f"g{i + 1}", (other, log)[i % 2]))
+        conn.sendall(b"<13>1 - - - - - - then%d\n" % i)
+        agent.wait_until(lambda: any(b"then%d" % i in line for line in peer.lines()), what=f"then{i}")
+    tap.is_(listeners(agent), before, "the same socket")
+    conn.close()
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def a_dead_sinks_address_is_changed_and_its_queue_goes_there():
+    dir = tempdir()
+    dead, alive = FakeLoki(), FakeLoki()
+    dead.stop()
+    log = Log(f"{dir}/in/a.log").lines(5000)
+    agent = Agent(config(log, "g0", sink("out", dead.url)), dir=dir)
+    agent.wait_until(lambda: agent.metrics().component("out", "received") == 5000, what="queued")
+    agent.reload(config(log, "g0", sink("out", alive.url)))
+    alive.wait_lines(5000, 20)
+    log.lines(10)
+    alive.wait_lines(5010, 20)
+    strict(alive.lines(), counts(log))
+    agent.wait_until(lambda: not agent.metrics().unbalanced(), what="conservation")
+    tap.is_(agent.metrics().component("out", "sent"), 5010, "counted under the sink's name")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def what_a_removed_sink_could_not_send_is_counted():
+    dir = tempdir()
+    dead, alive = FakeLoki(), FakeLoki()
+    dead.stop()
+    log = Log(f"{dir}/in/a.log").lines(1000)
+    both = config(log, "g0", sink("gone", dead.url), sink("out", alive.url))
+    agent = Agent(both, dir=dir)
+    alive.wait_lines(1000)
+    agent.reload(config(log, "g0", sink("out", alive.url)))
+    agent.wait_until(lambda: agent.metrics().get("tailrace_component_discarded_events_total",
+                                                 component_id="gone", reason="removed") == 1000,
+                     what="counted")
+    tap.is_(agent.metrics().unbalanced(), [], "conservation")
+    tap.like(agent.stderr(), "1000 events were not delivered; the sink was removed", "said")
+    tap.is_(agent.stop(), 0, "exit code")
+    # nobody waits for it any more
+    agent = Agent(config(log, "g0", sink("out", alive.url)), dir=dir)
+    log.lines(1)
+    alive.wait_lines(1001)
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(alive.lines(), counts(log))
+
+
+@tap.test
+def a_graph_that_cannot_be_opened_is_rolled_back():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(10)
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir)
+    peer.wait_lines(10)
+    bad = config(log, "g1", sink("out", peer.url), source=", max_line_bytes: 5000")
+    agent.reload(bad.replace("        sources:\n", f"        sources:\n          s: {{type: syslog, "
+                             f'listen: ["tcp://127.0.0.1:{port}"]}}\n').replace("[a]", "[a, s]"),
+                 "failed")
+    tap.like(agent.stderr(), f"not reloaded, the old configuration goes on: s: .*{port}", "why")
+    log.lines(10)
+    peer.wait_lines(20)
+    tap.is_({e.label("graph") for e in peer.entries}, {"g0"}, "the old graph")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def transforms_come_and_go_and_a_changed_source_reads_on():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log")
+    agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir)
+    writer = Writer(log)
+    plain = config(log, "g0", sink("out", peer.url, "a")).replace(
+        "transforms:", "").replace('mark: {type: labels, inputs: [a], set: {graph: "g0"}}', "")
+    longer = config(log, "g0", sink("out", peer.url, "parse")).replace(
+        "        sinks:", "          parse: {type: regex, inputs: [mark], pattern: '^a:(?<seq>\\d+)'}\n"
+        "        sinks:")
+    for i in range(3):
+        for text in (plain, longer, config(log, "g0", sink("out", peer.url), source=", rotated: off"),
+                     config(log, "g0", sink("out", peer.url),
+                            source=f', include_more: 1'.replace("include_more: 1", "poll_interval: 2s"))):
+            at = len(peer.entries)
+            agent.reload(text)
+            agent.wait_until(lambda: len(peer.entries) > at, 20, "it goes on")
+    writer.end()
+    agent.wait_until(lambda: len(peer.entries) >= log.seq, 30, "all")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def a_file_more_in_include():
+    dir = tempdir()
+    peer = FakeLoki()
+    log, more = Log(f"{dir}/in/a.log").lines(100), Log(f"{dir}/in/b.log").lines(100)
+    one = config(log, "g0", sink("out", peer.url))
+    agent = Agent(one, dir=dir)
+    peer.wait_lines(100)
+    agent.reload(one.replace(log.path, f"{dir}/in/*.log"))
+    peer.wait_lines(200)
+    log.lines(1)
+    peer.wait_lines(201)
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log, more))
+
+
+@tap.test
+def watch_reloads_by_itself():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(1)
+    agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir, args=["--watch"])
+    peer.wait_lines(1)
+    tap.is_(agent.reloads("done"), 0, "nothing changed yet")
+    agent.configure(config(log, "g1", sink("out", peer.url)))
+    agent.wait_until(lambda: agent.reloads("done") == 1, 20, "reloaded")
+    log.lines(1)
+    peer.wait_lines(2)
+    tap.is_(peer.entries[-1].label("graph"), "g1", "the new graph")
+    # as a ConfigMap changes: a link that leads elsewhere
+    with open(f"{dir}/other.yaml", "w") as f:
+        f.write(open(agent.config_path).read().replace("g1", "g2"))
+    os.symlink("other.yaml", f"{dir}/link")
+    os.replace(f"{dir}/link", agent.config_path)
+    agent.wait_until(lambda: agent.reloads("done") == 2, 20, "reloaded")
+    log.lines(1)
+    peer.wait_lines(3)
+    tap.is_(peer.entries[-1].label("graph"), "g2", "the newest graph")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def what_is_global_is_applied():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(1)
+    ports = [free_port(), free_port()]
+    text = [config(log, "g0", sink("out", peer.url), top=f"labels: {{at: l{i}}}\n        api: {{listen: "
+                   f'"127.0.0.1:{ports[i]}"}}') for i in range(2)]
+    agent = Agent(text[0], dir=dir)
+    peer.wait_lines(1)
+    agent.configure(text[1])
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_ready()
+    tap.is_(agent.reloads("done"), 1, "the API has moved")
+    log.lines(1)
+    peer.wait_lines(2)
+    tap.is_([e.label("at") for e in peer.entries], ["l0", "l1"], "labels")
+    tap.is_(list(listeners(agent)), [ports[1]], "the old listener is gone")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+@tap.test
+def sigterm_right_after_a_hup():
+    dir = tempdir()
+    peer = FakeLoki(default=Answer(204, delay=0.01))
+    log = Log(f"{dir}/in/a.log")
+    writer = Writer(log)
+    for i in range(3):
+        agent = Agent(config(log, f"g{i}", sink("out", peer.url)), dir=dir)
+        at = len(peer.entries)
+        agent.wait_until(lambda: len(peer.entries) > at, 20, "it works")
+        agent.configure(config(log, f"h{i}", sink("out", peer.url), source=", rotated: off"))
+        agent.process.send_signal(signal.SIGHUP)
+        tap.is_(agent.stop(), 0, "exit code")
+    writer.end()
+    agent = Agent(config(log, "last", sink("out", peer.url)), dir=dir)
+    agent.wait_until(lambda: len(peer.entries) >= log.seq, 30, "the rest")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
+
+
+tap.main()
