@@ -140,7 +140,7 @@ struct tr_graph {
 	size_t nloaded;
 	_Atomic bool paused; /* no source reads, chains run dry: a reload is about to change the layout */
 	bool reloading;
-	bool hasty; /* a reload waits for nothing that isn't needed: the agent is to stop */
+	bool hasty; /* the agent is to stop: a reload waits for nothing any more */
 	uint64_t reloads[2]; /* failed, done; under lock */
 	uint64_t config_hash;  /* under lock */
 	int lock_fd; /* of data_dir */

@@ -89,7 +89,7 @@ static bool is_new(const struct reload *r, size_t i)
 static bool turn_until(struct reload *r, bool (*cond)(struct reload *), int64_t deadline_ns)
 {
 	while (!cond(r)) {
-		if (tr_mono_ns() >= deadline_ns)
+		if (tr_mono_ns() >= deadline_ns || r->g->hasty)
 			return false;
 		uv_run(&r->g->loop.uv, UV_RUN_NOWAIT);
 		usleep(500);
@@ -125,7 +125,7 @@ static bool have_settled(struct reload *r)
 			continue;
 		if (atomic_load(&h->calls) > 0)
 			return false;
-		if ((ops->save || ops->comes_again) && !r->g->hasty &&
+		if ((ops->save || ops->comes_again) &&
 		    atomic_load(&h->writer.account.used) > 0)
 			return false;
 	}
@@ -150,8 +150,8 @@ static void close_going(struct reload *r)
 }
 
 /* Sources that change or go stop, and are closed before their successors open: those want the same files,
- * addresses and state. */
-static void retire(struct reload *r)
+ * addresses and state. -EINTR: the agent is to stop, and they aren't closed. */
+static int retire(struct reload *r, struct tr_err *e)
 {
 	struct tr_graph *g = r->g;
 	int64_t deadline = tr_mono_ns() + g->config->shutdown_timeout_ns;
@@ -166,6 +166,8 @@ static void retire(struct reload *r)
 	turn_until(r, have_stopped, tr_mono_ns() + DRY_NS);
 	turn_until(r, have_settled, deadline);
 	atomic_store(&g->flushing, flushing);
+	if (g->hasty)
+		return tr_err_set(e, -EINTR, "the agent is to stop");
 	for (size_t i = 0; i < g->now.nhosts; i++) {
 		struct tr_host *h = going(r, i);
 		if (h)
@@ -174,6 +176,7 @@ static void retire(struct reload *r)
 	tr_pool_pause(&g->pool);
 	tr_pool_resume(&g->pool);
 	close_going(r);
+	return 0;
 }
 
 static int open_new(struct reload *r, enum tr_kind kind, struct tr_err *e)
@@ -389,10 +392,11 @@ int tr_graph_reload(struct tr_graph *g, struct tr_config *config, struct tr_relo
 	if (rc == 0)
 		rc = open_new(&r, TR_TRANSFORM, e);
 	if (rc == 0) {
-		retire(&r);
-		retired = true;
-		rc = open_new(&r, TR_SOURCE, e);
+		rc = retire(&r, e);
+		retired = rc == 0;
 	}
+	if (rc == 0)
+		rc = open_new(&r, TR_SOURCE, e);
 	if (rc == 0)
 		rc = switch_over(&r, e);
 	if (rc < 0) {
