@@ -143,6 +143,45 @@ static int open_unix(const struct source *s, const struct address *a, struct lis
 
 /* ---- one listener ---- */
 
+/* Under which it is known in a reload: the same for TCP with TLS and without. False: no memory. */
+static bool socket_name(const struct listener *l, struct tr_sb *name)
+{
+	bool tls = l->transport == TLS;
+	tr_sb_str(name, tr_str_c(tls ? "tcp" : ""));
+	tr_sb_str(name, tr_str_c(l->shown + (tls ? strlen("tls") : 0)));
+	tr_sb_cstr(name);
+	return !name->failed;
+}
+
+static void count_from_here(struct listener *l)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof info;
+	if (l->transport == UDP &&
+	    getsockopt(l->item.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0)
+		l->drops = info[SK_MEMINFO_DROPS];
+}
+
+/* The socket of a source that a reload has stopped, with what is in it. */
+static bool take_kept(struct source *s, struct listener *l, const struct address *a)
+{
+	struct tr_sb name = { 0 };
+	struct stat st;
+	if (socket_name(l, &name))
+		l->item.fd = tr_host_take_socket(s->host, tr_sb_cstr(&name));
+	tr_sb_free(&name);
+	if (l->item.fd < 0)
+		return false;
+	count_from_here(l);
+	if (a->transport > TLS && (l->path = tr_str_dup(a->name)) &&
+	    chmod(l->path, (mode_t)strtoul(s->cfg->socket_mode.p, NULL, 8)) == 0 &&
+	    stat(l->path, &st) == 0) {
+		l->dev = st.st_dev;
+		l->ino = st.st_ino;
+	}
+	return true;
+}
+
 static void listener_free(struct listener *l)
 {
 	struct stat st;
@@ -237,12 +276,13 @@ static int take_systemd(struct source *s, const struct address *a, tr_str shown,
 				     : tr_err_set(e, -ENOMEM, "out of memory");
 			break;
 		}
-		l->item.fd = fd;
+		/* systemd's own stays open, for the next of us after a reload */
+		l->item.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		l->inherited = true;
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		l->next = s->listeners;
 		s->listeners = l;
-		rc = take_in(s, l, e);
+		rc = l->item.fd < 0 ? tr_err_sys(e, "%.*s", TR_F(shown)) : take_in(s, l, e);
 		taken++;
 	}
 	for (int i = 0; i < n; i++)
@@ -279,7 +319,11 @@ int listen_all(struct source *s, struct tr_err *e)
 				return tr_err_set(e, -ENOMEM, "out of memory");
 			l->next = s->listeners;
 			s->listeners = l;
-			rc = a.transport <= TLS ? open_ip(&a, l, e) : open_unix(s, &a, l, e);
+			if (take_kept(s, l, &a))
+				rc = 0;
+			else
+				rc = a.transport <= TLS ? open_ip(&a, l, e)
+							: open_unix(s, &a, l, e);
 			if (rc == 0)
 				rc = take_in(s, l, e);
 		}
@@ -287,6 +331,25 @@ int listen_all(struct source *s, struct tr_err *e)
 			return rc;
 	}
 	return 0;
+}
+
+void listen_give(struct source *s)
+{
+	struct tr_sb name = { 0 };
+	for (struct listener **at = &s->listeners; *at;) {
+		struct listener *l = *at;
+		tr_sb_clear(&name);
+		if (l->inherited || !socket_name(l, &name) ||
+		    !tr_host_give_socket(s->host, tr_sb_cstr(&name), l->item.fd, l->path)) {
+			at = &l->next;
+			continue;
+		}
+		*at = l->next;
+		free(l->path);
+		free(l->shown);
+		free(l);
+	}
+	tr_sb_free(&name);
 }
 
 void listen_close(struct source *s)

@@ -317,7 +317,7 @@ static enum tr_run syslog_run(void *self, struct tr_writer *w)
 
 /* What is unread in our sockets goes with them; it is counted, and so is what the kernel dropped.
  * Then senders are told, by a closed socket, that nobody takes their messages any more. systemd's
- * sockets live on, with what is in them. */
+ * sockets live on, with what is in them, and so do all when a reload passes them on. */
 static void syslog_stop(void *self)
 {
 	struct source *s = self;
@@ -326,12 +326,6 @@ static void syslog_stop(void *self)
 	rows_begin(s);
 	pending(s, NULL, s->waits, &done, "shutdown");
 	pending(s, NULL, s->drops, &done, "shutdown");
-	for (struct listener *l = s->listeners; l; l = l->next) {
-		size_t most = done + (size_t)s->cfg->receive_buffer;
-		while (l->item.kind == ITEM_DGRAM && !l->inherited && done < most &&
-		       dgrams_visit(s, NULL, l, &done, "shutdown") == VISIT_MORE)
-			;
-	}
 	while (s->oldest) {
 		struct conn *c = s->oldest;
 		done = 0;
@@ -339,6 +333,14 @@ static void syslog_stop(void *self)
 		       conn_visit(s, NULL, c, &done, "shutdown") == VISIT_MORE)
 			;
 		conn_close(s, c);
+	}
+	read_drops(s);
+	listen_give(s);
+	for (struct listener *l = s->listeners; l; l = l->next) {
+		size_t most = done + (size_t)s->cfg->receive_buffer;
+		while (l->item.kind == ITEM_DGRAM && !l->inherited && done < most &&
+		       dgrams_visit(s, NULL, l, &done, "shutdown") == VISIT_MORE)
+			;
 	}
 	read_drops(s);
 	if (s->dropped > before)
@@ -367,6 +369,7 @@ static void syslog_close(void *self)
 		return;
 	while (s->oldest)
 		conn_close(s, s->oldest);
+	listen_give(s);
 	listen_close(s);
 	dgrams_close(s, s->waits);
 	dgrams_close(s, s->drops);

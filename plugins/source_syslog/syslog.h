@@ -175,6 +175,7 @@ void rows_drop(struct source *s, const char *reason, uint64_t n);
 
 /* ---- listen.c ---- */
 int listen_all(struct source *s, struct tr_err *e);
+void listen_give(struct source *s); /* away, where a reload passes them on */
 void listen_close(struct source *s);
 bool listen_allows(const struct source *s, const struct in6_addr *addr);
 /* Counts what the kernel dropped since it was asked last. */

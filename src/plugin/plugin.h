@@ -154,6 +154,13 @@ int tr_host_io(struct tr_host *h, void (*fn)(void *arg), void (*done)(void *arg)
 struct uv_loop_s *tr_host_loop(struct tr_host *h);
 int tr_host_post(struct tr_host *h, void (*fn)(void *arg), void *arg);
 
+/* A listening socket outlives a reload: a component that stops or closes for one gives its socket away by the
+ * name of its address, and one that opens takes it instead of binding another. give: true when it is no longer
+ * the caller's; path: of a socket in the file system, then removed in case nobody takes it, or NULL. take:
+ * the descriptor, or -1. */
+bool tr_host_give_socket(struct tr_host *h, const char *name, int fd, const char *path);
+int tr_host_take_socket(struct tr_host *h, const char *name);
+
 /* The text that a field of cfg has now if it came from `${file:}`: a tr_str, or the value of an item of a
  * list or map, whatever its type. Reads the file: io threads only. 1: appended to out; 0: the field has no
  * such origin; a negative errno: it can't be read. */

@@ -95,6 +95,7 @@ struct tr_host {
 	/* a sink's */
 	struct tr_sink sink;
 	_Atomic int32_t down;
+	int last_turns; /* a source's that ends and can't be read again: it may still empty its sockets */
 	unsigned predecessors; /* sinks of its name that still have requests in flight */
 	/* a transform's */
 	void **scratch; /* one a worker; NULL: none */
@@ -139,7 +140,7 @@ struct tr_graph {
 	const struct tr_plugin **loaded;
 	size_t nloaded;
 	_Atomic bool paused; /* no source reads, chains run dry: a reload is about to change the layout */
-	bool reloading;
+	_Atomic bool reloading;
 	bool hasty; /* the agent is to stop: a reload waits for nothing any more */
 	uint64_t reloads[2]; /* failed, done; under lock */
 	uint64_t config_hash;  /* under lock */
@@ -155,7 +156,8 @@ struct tr_graph {
 	void *on_end_ctx;
 	_Atomic int64_t ping_ns; /* when the loop was last asked for a sign of life; 0: it answered */
 	int64_t start_wall_ns;
-	pthread_mutex_t own_lock; /* guards own */
+	struct tr_kept_socket *kept; /* given, not yet taken */
+	pthread_mutex_t own_lock; /* guards own, kept */
 	char **own;               /* paths that sources never read */
 	size_t nown;
 };
@@ -218,6 +220,8 @@ void tr_run_sink(struct tr_task *t, unsigned worker);
 /* run/host.c */
 void tr_host_run_done(struct tr_host *h);
 uint64_t tr_host_pending(const struct tr_host *h);
+/* run/sockets.c: closes what nobody has taken. */
+void tr_sockets_close(struct tr_graph *g);
 /* run/save.c */
 int tr_saver_open(struct tr_host *h, struct tr_err *e);
 void tr_saver_final(struct tr_host *h);

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "run/graph.h"
 
+#define LAST_TURNS 64
 #define DRY_NS (10 * TR_SEC) /* more only where memory is so short that chains can't go on */
 
 struct reload {
@@ -158,8 +159,11 @@ static int retire(struct reload *r, struct tr_err *e)
 	bool flushing = atomic_load(&g->flushing);
 	for (size_t i = 0; i < g->now.nhosts; i++) {
 		struct tr_host *h = going(r, i);
-		if (h)
-			atomic_store(&h->ending, true);
+		if (!h)
+			continue;
+		const struct tr_source_ops *ops = &h->comp->plugin->source;
+		h->last_turns = ops->save || ops->comes_again ? 0 : LAST_TURNS;
+		atomic_store(&h->ending, true);
 	}
 	atomic_store(&g->flushing, true); /* a sink doesn't wait for its request to be full */
 	tr_graph_wake(g);
@@ -381,7 +385,7 @@ int tr_graph_reload(struct tr_graph *g, struct tr_config *config, struct tr_relo
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	}
 	*r.next.generation = (struct tr_generation){ .config = config, .owned = true };
-	g->reloading = true;
+	atomic_store(&g->reloading, true);
 	int rc = refuse_changes(g->config, config, e);
 	if (rc == 0)
 		rc = plan(&r, e);
@@ -407,7 +411,8 @@ int tr_graph_reload(struct tr_graph *g, struct tr_config *config, struct tr_relo
 			r.what.broken = true;
 		}
 	}
-	g->reloading = false;
+	atomic_store(&g->reloading, false);
+	tr_sockets_close(g);
 	*what = r.what;
 	free(r.before);
 	free(r.stays);

@@ -39,7 +39,9 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
 		return;
 	}
-	if (ending) {
+	/* What can't be read again is still read, as far as that has an end. */
+	bool last = ending && !atomic_load(&g->draining) && h->last_turns > 0;
+	if (ending && !last) {
 		ops->stop(h->self);
 		atomic_store(&h->stopped, true);
 		return;
@@ -54,6 +56,10 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 	if (!flushed || h->writer.short_of_memory) {
 		h->writer.short_of_memory = false;
 		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
+	}
+	if (last) {
+		h->last_turns = r == TR_AGAIN ? h->last_turns - 1 : 0;
+		tr_host_wake(h);
 	}
 	if (r == TR_EOF && flushed)
 		end_source(h);

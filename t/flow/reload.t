@@ -198,6 +198,48 @@ def what_stays_the_same_keeps_its_sockets():
 
 
 @tap.test
+def a_changed_listener_passes_its_socket_on():
+    dir = tempdir()
+    peer = FakeLoki()
+    tcp, udp = free_port(), free_port(socket.SOCK_DGRAM)
+
+    def text(marker):
+        return f"""
+            sources:
+              s: {{type: syslog, listen: ["tcp://127.0.0.1:{tcp}", "udp://127.0.0.1:{udp}",
+                                          "unix://{dir}/log"], labels: {{graph: "{marker}"}}}}
+            sinks:
+              {sink("out", peer.url, "s")}
+            """
+    agent = Agent(text("g0"), dir=dir)
+    before = listeners(agent)
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    local = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    out.connect(("127.0.0.1", udp))
+    local.connect(f"{dir}/log")
+    done, sent = threading.Event(), [0]
+
+    def send():
+        while not done.wait(0.002):
+            out.send(b"<13>1 - - - - - - u:%d" % sent[0])
+            local.send(b"<13>l:%d" % sent[0])
+            sent[0] += 1
+    thread = threading.Thread(target=send)
+    thread.start()
+    tap.defer(lambda: (done.set(), thread.join()))
+    for i in range(1, 6):
+        agent.reload(text(f"g{i}"))
+        agent.wait_until(lambda: any(e.label("graph") == f"g{i}" for e in peer.entries), what=f"g{i}")
+    done.set()
+    thread.join()
+    tap.is_(listeners(agent), before, "the same socket")
+    peer.wait_lines(2 * sent[0])
+    tap.is_(len(set(peer.lines())), 2 * sent[0], "every datagram once")
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.ok(not os.path.exists(f"{dir}/log"), "the socket's file is gone with the agent")
+
+
+@tap.test
 def a_dead_sinks_address_is_changed_and_its_queue_goes_there():
     dir = tempdir()
     dead, alive = FakeLoki(), FakeLoki()
