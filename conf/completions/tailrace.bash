@@ -15,7 +15,7 @@ _tailrace() {
 	check) options="-c --config --print" ;;
 	demo) options="--for --keep" ;;
 	plugins) options="--format" ;;
-	run) options="-c --config --once --user" ;;
+	run) options="-c --config --once --user --watch" ;;
 	esac
 	if [[ ${COMP_WORDS[1]} = plugins && $cur != -* ]]; then
 		# a line a plugin: its kind, its type, what it does

@@ -13,4 +13,5 @@ complete -c tailrace -n '__fish_seen_subcommand_from demo' -l for -x -d 'how lon
 complete -c tailrace -n '__fish_seen_subcommand_from demo' -l keep -d 'leave the directory'
 complete -c tailrace -n '__fish_seen_subcommand_from plugins' -l format -x -a 'text man json-schema'
 complete -c tailrace -n '__fish_seen_subcommand_from run' -l once -d 'read what is there and exit'
+complete -c tailrace -n '__fish_seen_subcommand_from run' -l watch -d 'reload when the configuration changes'
 complete -c tailrace -n '__fish_seen_subcommand_from run' -l user -x -a '(__fish_complete_users)' -d 'whom to become'

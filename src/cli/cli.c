@@ -30,14 +30,16 @@ static const struct tr_command commands[] = {
 	  "the end what it did and whether every line arrived. The directory is removed, unless\n"
 	  "it is to be kept or something went wrong, which exits with 1.\n",
 	  tr_cli_demo },
-	{ "run", "[-c FILE|DIR]… [--once] [--user NAME]", "run the agent in the foreground",
+	{ "run", "[-c FILE|DIR]… [--once] [--user NAME] [--watch]", "run the agent in the foreground",
 	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
 	  "/tailrace/tailrace.yaml)\n"
 	  "      --once             read what there is now, deliver it, and exit\n"
 	  "      --user NAME        started as root: open what is listened on, then be that user\n"
+	  "      --watch            reload when the configuration's files change\n"
 	  "\n"
 	  "SIGTERM or SIGINT drains within shutdown_timeout and exits with 0 when nothing is\n"
-	  "lost; a second one exits at once. A bad configuration exits with 78.\n",
+	  "lost; a second one exits at once. SIGHUP reloads the configuration; a bad one changes\n"
+	  "nothing. A bad configuration at the start exits with 78.\n",
 	  tr_cli_run },
 	{ "plugins", "[TYPE] [--format text|man|json-schema]",
 	  "describe sources, transforms and sinks",

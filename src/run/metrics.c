@@ -139,7 +139,8 @@ static void checkpoints(struct tr_graph *g, struct tr_sb *out)
 	for (size_t i = 0; i < g->now.nhosts; i++) {
 		struct tr_host *h = g->now.hosts[i];
 		struct tr_prom_label l[3];
-		if (!h->saver.path)
+		if (h->comp->kind != TR_SOURCE || !h->opened ||
+		    !h->comp->plugin->source.save)
 			continue;
 		double age = atomic_load(&h->saver.dirty)
 				     ? (double)(tr_mono_ns() - atomic_load(&h->saver.saved_ns)) / 1e9
