@@ -114,8 +114,6 @@ static void let_go(struct tr_host *h)
 
 void tr_leave_reap(struct tr_graph *g)
 {
-	if (g->reloading)
-		return;
 	end_eras(g);
 	for (struct tr_host **at = &g->leaving; *at;) {
 		struct tr_host *h = *at;

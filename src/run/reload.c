@@ -143,7 +143,6 @@ static void close_going(struct reload *r)
 		/* A call that hangs on an io thread still uses it: then it is closed when that has ended. */
 		if (!h || atomic_load(&h->calls) > 0)
 			continue;
-		atomic_store(&h->closed, true);
 		if (h->saver.path)
 			tr_saver_final(h);
 		tr_host_close(h);
@@ -174,8 +173,10 @@ static int retire(struct reload *r, struct tr_err *e)
 		return tr_err_set(e, -EINTR, "the agent is to stop");
 	for (size_t i = 0; i < g->now.nhosts; i++) {
 		struct tr_host *h = going(r, i);
-		if (h)
-			atomic_store(&h->saver.off, true);
+		if (!h)
+			continue;
+		atomic_store(&h->saver.off, true);
+		atomic_store(&h->closed, true);
 	}
 	tr_pool_pause(&g->pool);
 	tr_pool_resume(&g->pool);
@@ -325,16 +326,15 @@ static void drop_new(struct reload *r)
 		if (!is_new(r, i))
 			continue;
 		atomic_store(&h->saver.off, true);
+		atomic_store(&h->closed, true);
 		tr_leave(h, 0);
 	}
 	tr_pool_pause(&g->pool);
 	tr_pool_resume(&g->pool);
 	for (size_t i = 0; i < r->next.nhosts; i++) {
 		struct tr_host *h = r->next.hosts[i];
-		if (is_new(r, i) && atomic_load(&h->calls) == 0) {
-			atomic_store(&h->closed, true);
+		if (is_new(r, i) && atomic_load(&h->calls) == 0)
 			tr_host_close(h);
-		}
 	}
 	if (r->next.generation->hosts == 0 && r->next.generation != g->now.generation)
 		tr_generation_free(r->next.generation);

@@ -27,7 +27,7 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 	struct tr_graph *g = h->graph;
 	const struct tr_source_ops *ops = &h->comp->plugin->source;
 	tr_host_run_done(h);
-	if (atomic_load(&h->stopped) || atomic_load(&h->held))
+	if (atomic_load(&h->stopped) || atomic_load(&h->held) || atomic_load(&h->closed))
 		return;
 	bool ending = atomic_load(&g->draining) || atomic_load(&h->ending);
 	if (ops->tend && !ending)
