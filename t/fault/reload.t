@@ -13,7 +13,7 @@ import time
 import tap
 from logs import Log, counts, strict
 from peers import FakeLoki
-from tailrace import Agent, free_port, tempdir
+from tailrace import Agent, free_port, sanitizers, tempdir
 
 RELOADS = int(os.environ.get("TR_RELOADS", "30"))
 SEED = int(os.environ.get("TR_SEED", "0")) or random.randrange(1, 1 << 32)
@@ -87,9 +87,11 @@ def reloads_under_load():
     agent.wait_until(lambda: len(peer.entries) >= sum(log.seq for log in logs), 60, "all")
     agent.wait_until(lambda: agent.metrics().component("hole", "sent") == RELOADS, what="the connection's")
     agent.wait_until(lambda: not agent.metrics().unbalanced(), what="conservation")
+    peak = agent.peak_kib()
+    tap.ok(sanitizers() or peak < (32 + 16) * 1024, f"{peak} KiB are within memory_limit and 16 MiB")
     tap.is_(agent.stop(), 0, "exit code")
     strict(peer.lines(), counts(*logs), ordered=False)
-    tap.diag(f"{sum(log.seq for log in logs)} lines, {one_marker_each(peer)} markers")
+    tap.diag(f"{sum(log.seq for log in logs)} lines, {one_marker_each(peer)} markers, {peak} KiB")
 
 
 tap.main()
