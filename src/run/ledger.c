@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Counters by the component's name: a reload gives the name to another instance, or takes it away, and what
  * was counted stays. */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "run/graph.h"
@@ -23,10 +22,9 @@ static void ledger_free(struct tr_ledger *l)
 struct tr_ledger *tr_ledger_of(struct tr_graph *g, const struct tr_component *c)
 {
 	struct tr_ledger **at = &g->ledgers;
-	while (*at && ((*at)->kind != c->kind || strcmp((*at)->id, c->id) != 0))
-		at = &(*at)->next;
-	if (*at)
-		return *at;
+	for (; *at; at = &(*at)->next)
+		if ((*at)->kind == c->kind && strcmp((*at)->id, c->id) == 0)
+			return *at;
 	struct tr_ledger *l = calloc(1, sizeof *l);
 	if (!l)
 		return NULL;
