@@ -19,6 +19,7 @@ from kafka import MockKafka
 from logs import nginx_lines
 from peers import FakeInflux, FakeLoki, make_cert
 from sockets import StreamPeer
+from syslogs import as_systemd
 from tailrace import Agent, command, free_port, tempdir
 
 CONF = os.path.join(os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), "../..")), "conf")
@@ -63,6 +64,11 @@ def with_labels(peer, **labels):
     return [e for e in peer.entries if set(labels.items()) <= set(e.labels)]
 
 
+def scraped(address):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as r:
+        return r.read().decode()
+
+
 def seconds(entry):
     return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(entry.ts // 10**9))
 
@@ -79,17 +85,42 @@ def every_one_is_valid():
         with open(f"{dir}/c.yaml", "w") as f:
             f.write(read(name).replace("/etc/tailrace/", f"{dir}/"))
         code, out, err = command("check", "-c", f"{dir}/c.yaml")
+        if name == DEFAULT:
+            told = re.findall(r": warning: (.*)", err)
+            tap.is_(told, [f'{c} feeds no sink: it isn\'t started' for c in
+                           ('source "logs"', 'source "journal"', 'source "host"', 'transform "label"')],
+                    "that it is idle")
+            err = ""
         tap.is_((code, err), (0, ""), f"{name}: exit code and warnings")
         tap.like(out, r"^configuration is valid: \d+ sources, \d+ transforms, \d+ sinks\n\Z", name)
 
 
+def default(dir, peer, text=None):
+    return moved(text or read(DEFAULT), dir, peer).replace("127.0.0.1:9100", f"127.0.0.1:{free_port()}")
+
+
 @tap.test
 def default_idles():
+    """Not a file is opened and not a position kept: what came meanwhile is there for the first sink."""
     dir = tempdir()
-    write(dir, "syslog", "nobody asked for this")
-    agent = Agent(moved(read(DEFAULT), dir, None), dir=dir)
-    tap.ok("component_id=" not in agent.metrics().text, "no component runs")
+    peer = FakeLoki()
+    write(dir, "syslog", "before the agent")
+    agent = Agent(default(dir, None), dir=dir)
+    log = write(dir, "syslog", "while it is idle")
+    open_ones = set(agent.fds().values())
+    tap.is_([f for f in open_ones if f.startswith(f"{dir}/log") or "inotify" in f or "/proc" in f], [],
+            "nothing is open")
+    metrics = agent.metrics()
+    tap.is_((metrics.get("tailrace_component_created_events_total"), metrics.all("tailrace_checkpoint_age_seconds")),
+            (0, []), "nothing is read, and nothing is to be saved")
     tap.is_(agent.stop(), 0, "exit code")
+    tap.is_([f for _, _, files in os.walk(agent.data_dir) for f in files if f != "lock"], [], "nothing is saved")
+    text = read(DEFAULT).replace("    start_at: end\n", "").replace("#    #", "#    # ")
+    agent = Agent(default(dir, peer, uncommented(text)), dir=dir)
+    peer.wait_lines(2)
+    tap.is_(agent.stop(), 0, "exit code with a sink")
+    tap.is_([e.line for e in with_labels(peer, job="syslog", filename=log)],
+            [b"before the agent", b"while it is idle"], "from the beginning")
 
 
 @tap.test
@@ -99,16 +130,38 @@ def default_uncommented():
     write(dir, "syslog", "before the agent")
     with open(f"{dir}/loki.password", "w") as f:
         f.write("open sesame\n")
-    agent = Agent(moved(uncommented(read(DEFAULT)), dir, peer), dir=dir)
+    text = default(dir, peer, uncommented(read(DEFAULT)))
+    agent = Agent(text.replace("interval: 15s", "interval: 1s"), dir=dir)
     write(dir, "syslog", "after")
     write(dir, "apt/history.log", "Start-Date: 2026-11-21")
+    write(dir, "kern.log", "is in syslog too")
     peer.wait_lines(2)
+    where = re.search(r'listen: "(127.0.0.1:\d+)"', text)[1]
+    tap.wait_until(lambda: re.search(r'^node_load1\{host="', scraped(where), re.M), 20, "the host's metrics")
     tap.is_(agent.stop(), 0, "exit code")
     tap.is_([e.line for e in with_labels(peer, job="syslog", filename=f"{dir}/log/syslog")], [b"after"],
             "start_at: end")
     tap.is_([e.line for e in with_labels(peer, job="history")], [b"Start-Date: 2026-11-21"], "a new file")
     tap.is_({e.tenant for e in peer.entries}, {"fleet"}, "tenant")
     tap.is_(peer.requests[0].headers["authorization"], "Basic dGFpbHJhY2U6b3BlbiBzZXNhbWU=", "password")
+
+
+@tap.test
+def default_with_the_journal():
+    dir = tempdir()
+    peer = FakeLoki()
+    text = default(dir, peer, uncommented(read(DEFAULT).replace("#    #", "#    # ")))
+    tap.need("inputs: [label]" in text, "the lines of files")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        ours.bind(f"{dir}/journal.sock")
+        agent = Agent(text.replace("inputs: [label]", "inputs: [label, journal]"), dir=dir,
+                      fds=[ours.fileno()], wrapper=as_systemd("syslog.socket", ours))
+        journald.sendto(b"<38>Nov 21 10:00:01 sshd[77]: Server listening", f"{dir}/journal.sock")
+        peer.wait_lines(1)
+        tap.is_(agent.stop(), 0, "exit code")
+    tap.is_([(e.label("app"), e.line) for e in with_labels(peer, job="journal")],
+            [("sshd", b"Server listening")], "what journald passes on")
 
 
 @tap.test
@@ -166,12 +219,8 @@ def host_prometheus():
     dir, port = tempdir(), free_port()
     text = read("examples/host-prometheus.yaml").replace("0.0.0.0:9100", f"127.0.0.1:{port}")
     agent = Agent(moved(text.replace("interval: 15s", "interval: 1s"), dir, None), dir=dir)
-
-    def scrape():
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as r:
-            return r.read().decode()
     # The ratio needs a second look at the machine.
-    text = tap.wait_until(lambda: "node_cpu_usage_ratio " in (t := scrape()) and t, 20, "a whole scrape")
+    text = tap.wait_until(lambda: "node_cpu_usage_ratio " in (t := scraped(f"127.0.0.1:{port}")) and t, 20, "a whole scrape")
     for line in (r"^# TYPE node_cpu_seconds_total counter$", r'^node_cpu_seconds_total\{cpu="0",mode="idle"\} \S+$',
                  r"^node_load1 \S+$", r"^node_memory_MemTotal_bytes \S+$", r"^node_memory_usage_ratio 0\.\d+$"):
         tap.like(text, line, line)
