@@ -3,6 +3,7 @@
 Loki, a Kafka or an InfluxDB. Only paths, addresses and URLs are others."""
 
 import glob
+import gzip
 import json
 import os
 import re
@@ -75,7 +76,7 @@ def seconds(entry):
 
 @tap.test
 def every_one_is_valid():
-    names = [DEFAULT] + [f"examples/{os.path.basename(p)}" for p in glob.glob(f"{CONF}/examples/*")]
+    names = [DEFAULT] + [f"examples/{os.path.basename(p)}" for p in glob.glob(f"{CONF}/examples/*.yaml")]
     tap.ok(len(names) >= 3, "there are some")
     dir = tempdir()
     with open(f"{dir}/influxdb.token", "w") as f:
@@ -509,6 +510,78 @@ def host_by_kafka_to_influxdb():
         tap.ok(fields["processes_pids"] > 1, "processes")
     tap.is_({tags for _, tags, _ in influx.stored},
             {(("host_id", os.uname().nodename), ("location", "mill"))}, "tags")
+
+
+def manifest():
+    """{kind: object} of the DaemonSet and what goes with it."""
+    try:
+        import yaml
+    except ImportError:
+        tap.skip("python3-yaml is not installed")
+    return {d["kind"]: d for d in yaml.safe_load_all(read("examples/kubernetes/daemonset.yaml"))}
+
+
+@tap.test
+def kubernetes_manifest():
+    """What no Kubernetes is needed for: its parts fit together, and it asks for no more than it needs."""
+    d = manifest()
+    tap.is_(set(d), {"Namespace", "ConfigMap", "DaemonSet"}, "objects")
+    spec = d["DaemonSet"]["spec"]["template"]["spec"]
+    tap.is_(d["DaemonSet"]["spec"]["selector"]["matchLabels"], d["DaemonSet"]["spec"]["template"]["metadata"]["labels"],
+            "it selects its own pods")
+    container, = spec["containers"]
+    tap.is_({k: container["securityContext"][k] for k in ("readOnlyRootFilesystem", "allowPrivilegeEscalation",
+                                                          "capabilities")},
+            {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            "no rights")
+    mounts = {m["mountPath"]: m for m in container["volumeMounts"]}
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    tap.is_({m["name"] for m in mounts.values()}, set(volumes), "each volume is there and mounted")
+    tap.is_([p for p, m in mounts.items() if not m.get("readOnly")], ["/var/lib/tailrace"], "what can be written")
+    tap.is_({p for p, m in mounts.items() if volumes[m["name"]].get("hostPath", {}).get("path") == p},
+            {"/var/log/pods", "/var/lib/tailrace"}, "the node's directories are where they were")
+    config, = d["ConfigMap"]["data"].items()
+    tap.is_(container["command"][-1], f"/etc/tailrace/{config[0]}", "the configuration's name")
+    tap.is_(volumes["config"]["configMap"]["name"], d["ConfigMap"]["metadata"]["name"], "its map")
+    for text in ("data_dir: /var/lib/tailrace", '"/var/log/pods/', f':{container["ports"][0]["containerPort"]}"'):
+        tap.ok(text in config[1], f"{text} is in it")
+    code, out, err = command("check", "-c", "/dev/stdin", input=config[1], env={"NODE_NAME": "node-1"})
+    tap.is_((code, err), (0, ""), out)
+
+
+@tap.test
+def kubernetes():
+    """The manifest's configuration, on logs that kubelet rotates and links to."""
+    dir = tempdir()
+    peer = FakeLoki()
+    text = manifest()["ConfigMap"]["data"]["tailrace.yaml"]
+    text = text.replace("0.0.0.0:9477", f"127.0.0.1:{free_port()}").replace("http://loki.monitoring:3100", peer.url)
+    cri = "2026-11-21T10:00:0{}.123456789Z {} {} {}".format
+    shop, other = "pods/shop_web-0_4f1c/nginx", "pods/kube-system_dns-7_9a2e/dns"
+    text = moved(text.replace("ignore_older: 7d", "ignore_older: off"), dir, None)
+    log = write(dir, f"{shop}/0.log", cri(1, "stdout", "F", "GET /"), cri(2, "stderr", "F", "no such page"))
+    os.makedirs(f"{dir}/log/containers")
+    os.symlink(log, f"{dir}/log/containers/web-0_shop_nginx-77.log")
+    agent = Agent(text, dir=dir, env={"NODE_NAME": "node-1"})
+    peer.wait_lines(2)
+    os.rename(log, f"{log}.20261121-100003")
+    write(dir, f"{shop}/0.log", cri(3, "stdout", "P", "a long"), cri(4, "stdout", "F", " line"))
+    with open(f"{log}.20261121-100003", "rb") as f, gzip.open(f"{log}.20261121-100003.gz", "wb") as z:
+        z.write(f.read())
+    os.remove(f"{log}.20261121-100003")
+    write(dir, f"{shop}/1.log", cri(5, "stdout", "F", "started again"))
+    write(dir, f"{other}/0.log", cri(6, "stdout", "F", ""), "no line of a runtime's")
+    peer.wait_lines(7)
+    tap.is_(agent.stop(), 0, "exit code")
+    label = {"namespace": "shop", "pod": "web-0", "container": "nginx", "node": "node-1"}
+    got = [(e.line.decode(), e.label("stream"), e.meta("flag"), e.ts % 10**10) for e in with_labels(peer, **label)]
+    tap.is_(sorted(got, key=lambda e: e[3]),
+            [("GET /", "stdout", "F", 1123456789), ("no such page", "stderr", "F", 2123456789),
+             ("a long", "stdout", "P", 3123456789), (" line", "stdout", "F", 4123456789),
+             ("started again", "stdout", "F", 5123456789)], "each once, with its own time")
+    tap.is_(sorted((e.line.decode(), e.label("stream")) for e in with_labels(peer, namespace="kube-system", pod="dns-7")),
+            [("", "stdout"), ("no line of a runtime's", None)], "an empty line, and another")
+    tap.ok(all(e.label("filename") is None for e in peer.entries), "no label of the path's")
 
 
 tap.main()
