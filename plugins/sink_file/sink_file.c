@@ -233,9 +233,7 @@ static void write_again(struct sink *s)
 
 static void failed(struct sink *s)
 {
-	uint32_t held;
-	if (tr_log_gate_open(&s->gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host), "%s", s->err.msg);
+	tr_log_gated(&s->gate, TR_LOG_ERROR, tr_host_id(s->host), "%s", s->err.msg);
 	tr_host_up(s->host, false);
 	struct item *it = s->todo.first;
 	if (++s->failures >= tr_host_retry_attempts(s->host) && it) {

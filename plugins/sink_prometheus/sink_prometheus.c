@@ -11,11 +11,11 @@
 #include "net/httpd_listen.h"
 #include "series.h"
 
-#define CONNECTIONS   8u /* each may hold a whole page */
-#define OOM_NS        (50 * TR_MS)
-#define LOG_PERIOD_NS (60 * TR_SEC)
-#define EXPIRE_NS     (10 * TR_SEC) /* at the latest, what is old is taken out; it isn't shown before \
-				     */
+#define CONNECTIONS 8u /* each may hold a whole page */
+#define OOM_NS      (50 * TR_MS)
+#define EXPIRE_NS                                                                       \
+	(10 * TR_SEC) /* at the latest, what is old is taken out; it isn't shown before \
+		       */
 
 enum { PART_KEPT, PART_LOGS, PART_FULL, NPARTS };
 
@@ -189,9 +189,10 @@ static void done(struct tr_request **r, int part)
 static int settle(struct prometheus *p, const uint32_t count[NPARTS])
 {
 	struct tr_request *parts[NPARTS] = { NULL };
-	if (count[PART_FULL] && tr_log_gate_open(&p->full_gate, LOG_PERIOD_NS, NULL))
-		tr_log(TR_LOG_WARN, tr_host_id(p->host),
-		       "there are %u series (max_series): further ones are discarded", p->set.n);
+	if (count[PART_FULL])
+		tr_log_gated(&p->full_gate, TR_LOG_WARN, tr_host_id(p->host),
+			     "there are %u series (max_series): further ones are discarded",
+			     p->set.n);
 	for (int part = 0; part < NPARTS; part++) {
 		if (count[part] == p->r->nrows) {
 			done(&p->r, part);

@@ -353,7 +353,6 @@ static void write_deferred(struct job *j)
 
 static void report(struct job *j)
 {
-	uint32_t held;
 	if (j->bad_types)
 		tr_host_error(j->r->host, "type", j->bad_types);
 	if (j->bad_times)
@@ -361,10 +360,10 @@ static void report(struct job *j)
 	if (!j->costly)
 		return;
 	tr_host_error(j->r->host, "match_limit", j->costly);
-	if (tr_log_gate_open(&j->r->costly, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(j->r->host),
-		       "a pattern is too costly for some texts, which count as no match: %llu of them now",
-		       (unsigned long long)j->costly);
+	tr_log_gated(
+		&j->r->costly, TR_LOG_WARN, tr_host_id(j->r->host),
+		"a pattern is too costly for some texts, which count as no match: %llu of them now",
+		(unsigned long long)j->costly);
 }
 
 int regex_apply(void *self, void *scratch, struct tr_batch *b)

@@ -16,8 +16,8 @@
 #include "base/io.h"
 #include "flow/request.h"
 
-#define FILE_BYTES (8 * 1024 * 1024)
-#define TOTAL_BYTES (64 * 1024 * 1024)
+#define FILE_BYTES   (8 * 1024 * 1024)
+#define TOTAL_BYTES  (64 * 1024 * 1024)
 #define DETAIL_BYTES 1024u
 
 struct letter {
@@ -34,13 +34,13 @@ struct tr_dead_letter {
 	struct tr_host *host;
 	char *sink, *dir;
 	tr_metric *events, *removed;
-	pthread_mutex_t lock; /* guards failed */
+	pthread_mutex_t lock;  /* guards failed */
 	struct letter *failed; /* to be tried again */
 	pthread_mutex_t io;    /* one writer at a time; guards fd, size, seq */
 	int fd;
 	off_t size;
 	unsigned seq;
-	struct tr_log_gate gate;
+	struct tr_log_gate gate, memory_gate;
 };
 
 struct tr_dead_letter *tr_dead_letter_new(struct tr_host *h, const char *sink, const char *dir,
@@ -143,7 +143,8 @@ static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 	if (rc < 0)
 		return rc;
 	make_room(d);
-	snprintf(path, sizeof path, "%s/%020lld-%06u.ndjson", d->dir, (long long)tr_wall_ns(), d->seq++);
+	snprintf(path, sizeof path, "%s/%020lld-%06u.ndjson", d->dir, (long long)tr_wall_ns(),
+		 d->seq++);
 	d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (d->fd < 0)
 		return tr_err_sys(e, "create %s", path);
@@ -174,9 +175,8 @@ static void write_letter(void *arg)
 			errno = -l->rc;
 			tr_err_sys(&e, "write %s", d->dir);
 		}
-		if (tr_log_gate_open(&d->gate, 60 * TR_SEC, NULL))
-			tr_log(TR_LOG_ERROR, d->sink, "dead letters: %s; trying again every second",
-			       e.msg);
+		tr_log_gated(&d->gate, TR_LOG_ERROR, d->sink,
+			     "dead letters: %s; trying again every second", e.msg);
 	}
 	pthread_mutex_unlock(&d->io);
 }
@@ -284,6 +284,7 @@ fail:
 	tr_encoder_free(&enc);
 	if (l)
 		letter_free(l);
-	tr_log(TR_LOG_ERROR, d->sink, "dead letters: out of memory: %u events not kept", r->nrows);
+	tr_log_gated(&d->memory_gate, TR_LOG_ERROR, d->sink,
+		     "dead letters: out of memory: %u events not kept", r->nrows);
 	tr_request_done(rp, TR_REJECTED, reason, 0);
 }

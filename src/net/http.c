@@ -9,9 +9,8 @@
 
 #include "net/http_sink.h"
 
-#define OOM_WAIT_NS   (100 * TR_MS)
-#define LOG_PERIOD_NS (60 * TR_SEC)
-#define IDLE_NS       (10 * TR_SEC)
+#define OOM_WAIT_NS (100 * TR_MS)
+#define IDLE_NS     (10 * TR_SEC)
 
 int tr_http_load(struct tr_err *e)
 {
@@ -88,41 +87,24 @@ static int halve(struct tr_http_lane *lane, bool same_origin)
 	return 0;
 }
 
-/* " (7 more like it)", or nothing. */
-static const char *more_like_it(uint32_t held, char *to, size_t n)
-{
-	*to = '\0';
-	if (held)
-		snprintf(to, n, " (%u more like it)", held);
-	return to;
-}
-
 static void log_retry(struct tr_http *t, const char *what)
 {
-	char more[40];
-	uint32_t held;
-	if (tr_log_gate_open(&t->retry_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%s; trying again%s", what,
-		       more_like_it(held, more, sizeof(more)));
+	tr_log_gated(&t->retry_gate, TR_LOG_WARN, tr_host_id(t->h), "%s; trying again", what);
 }
 
 static void log_fault(struct tr_http *t, const char *what)
 {
-	if (tr_log_gate_open(&t->fault_gate, LOG_PERIOD_NS, NULL))
-		tr_log(TR_LOG_ERROR, tr_host_id(t->h),
-		       "%s; nothing is dropped, but nothing is delivered until this is mended",
-		       what);
+	tr_log_gated(&t->fault_gate, TR_LOG_ERROR, tr_host_id(t->h),
+		     "%s; nothing is dropped, but nothing is delivered until this is mended", what);
 }
 
 static void reject(struct tr_http_lane *lane, bool isolated, const char *what, tr_str words)
 {
 	struct tr_http *t = lane->http;
 	struct tr_request *r = lane->head;
-	uint32_t rows = r->nrows, held;
-	char more[40];
-	if (tr_log_gate_open(&t->reject_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%u event%s rejected: %s%s", rows,
-		       rows == 1 ? "" : "s", what, more_like_it(held, more, sizeof(more)));
+	uint32_t rows = r->nrows;
+	tr_log_gated(&t->reject_gate, TR_LOG_WARN, tr_host_id(t->h), "%u event%s rejected: %s",
+		     rows, rows == 1 ? "" : "s", what);
 	pop(lane);
 	tr_request_reject(&r, "rejected", words, isolated);
 }
@@ -245,9 +227,8 @@ static void answered(struct tr_http_lane *lane)
 	tr_sb_free(&what);
 	tr_sb_free(&words);
 
-	if (meaning == TR_HTTP_DELIVERED && t->failing &&
-	    tr_log_gate_open(&t->again_gate, LOG_PERIOD_NS, NULL))
-		tr_log(TR_LOG_INFO, tr_host_id(t->h), "delivering again");
+	if (meaning == TR_HTTP_DELIVERED && t->failing)
+		tr_log_gated(&t->again_gate, TR_LOG_INFO, tr_host_id(t->h), "delivering again");
 	bool waits =
 		step == TR_HTTP_WAIT || step == TR_HTTP_WAIT_FAULT || step == TR_HTTP_HALVE_WAIT;
 	t->failing = waits;

@@ -78,7 +78,7 @@ struct tr_http {
 	int64_t idle_ns;                       /* when scratch memory goes */
 	bool failing;                          /* the last answer wasn't a good one */
 	bool down;                             /* what tr_host_up was told */
-	struct tr_log_gate retry_gate, fault_gate, reject_gate, again_gate;
+	struct tr_log_gate retry_gate, fault_gate, reject_gate, again_gate, secret_gate;
 
 	char *url;         /* as curl is given it */
 	char *host_header; /* "Host: …", when the name of the certificate differs */

@@ -4,11 +4,12 @@
 is lost."""
 
 import os
+import socket
 
 import tap
 from logs import Log, at_least_once, counts, read_lines, strict
 from peers import Answer, FakeLoki
-from tailrace import Agent, sanitizers, tempdir
+from tailrace import Agent, free_port, sanitizers, tempdir
 
 
 def config(dir, more=""):
@@ -89,6 +90,35 @@ def memory_runs_out_now_and_then():
         tap.ok(fired, f"{module} did run out of memory: {len(fired)} times")
         at_least_once(read_lines(f"{dir}/out"), counts(log), most=0, what=module)
         tap.is_(agent.stop(), 0, f"exit code with {module}")
+
+
+@tap.test
+def what_others_bring_about_is_not_said_each_time():
+    """A stranger's datagrams, events that a destination refuses one by one, files that can't be read."""
+    dir = tempdir()
+    port = free_port(socket.SOCK_DGRAM)
+    peer = FakeLoki(lambda request: Answer(400, body=b"no"))
+    log = Log(f"{dir}/in/a.log").lines(50)
+    for i in range(50):
+        Log(f"{dir}/shut/{i}.log").lines(1)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+          shut: {{type: file, include: [{dir}/shut/*.log]}}
+          net: {{type: syslog, listen: "udp://127.0.0.1:{port}", allow: [192.0.2.0/24]}}
+        sinks:
+          loki: {{type: loki, inputs: [a, shut, net], url: "{peer.url}", batch: {{max_events: 1}}}}
+        """, dir=dir, fault="open@*/shut/*:*:EACCES")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        for _ in range(50):
+            s.sendto(b"<13>knock", ("127.0.0.1", port))
+    agent.wait_metric("tailrace_component_discarded_events_total", 50, component_id="loki", reason="rejected")
+    agent.wait_metric("tailrace_component_errors_total", 50, component_id="shut", kind="open")
+    agent.wait_metric("tailrace_refused_total", 50, component_id="net", cause="allow")
+    tap.is_(agent.stop(), 0, "exit code")
+    said = agent.stderr()
+    for words, most in (("not in `allow`", 1), ("rejected: ", 1), ("cannot read ", 16)):
+        tap.ok(1 <= said.count(words) <= most, f"{words}: {said.count(words)} lines")
 
 
 @tap.test
