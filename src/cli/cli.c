@@ -11,14 +11,18 @@
 #include "config/suggest.h"
 
 static const struct tr_command commands[] = {
-	{ "check", "[-c FILE|DIR]… [--print]", "validate a configuration",
+	{ "check", "[-c FILE|DIR]… [--print | --permissions [--user NAME]]",
+	  "validate a configuration",
 	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
 	  "/tailrace/tailrace.yaml)\n"
 	  "      --print            show the effective configuration, secrets masked\n"
+	  "      --permissions      try every file, directory and socket of it, and say what would\n"
+	  "                         give the rights that are lacking\n"
+	  "      --user NAME        whose rights; by default, run by root, those of tailrace\n"
 	  "\n"
 	  "Nothing is started, and nothing opened but plugins, the configuration and its\n"
 	  "${file:} secrets; of a good one, data_dir is looked at for state without a source.\n"
-	  "Exits with 0 when it is good, else with 78.\n",
+	  "Exits with 0 when it is good, with 1 when rights are lacking, else with 78.\n",
 	  tr_cli_check },
 	{ "demo", "[--for DURATION] [--keep]",
 	  "ship this machine's own logs for a few seconds",
