@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tailrace check --permissions: a line for each thing that the configuration touches, and for what the
- * user can't use the command that changes it. Modes are looked at for this advice alone. */
+/* tailrace check --permissions: a line for each thing that the configuration touches, and for what
+ * the user can't use the command that changes it. Modes are looked at for this advice alone. */
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -43,8 +43,8 @@ static bool is_member(const struct report *r, gid_t gid)
 	return gid == r->joined && gid != 0;
 }
 
-/* False when that was said before. *need becomes all that was ever needed, since setfacl(1) replaces what
- * it gave before. */
+/* False when that was said before. *need becomes all that was ever needed, since setfacl(1)
+ * replaces what it gave before. */
 static bool is_new(struct report *r, const char *text, unsigned *need)
 {
 	struct given *g = r->given;
@@ -92,8 +92,8 @@ static bool lets_in(const struct report *r, const struct stat *st, unsigned need
 /* The group whose members have that right, unless it gives away far more than that. */
 static const char *group_for(const struct report *r, const struct stat *st, unsigned need)
 {
-	static const char *const powerful[] = { "disk",   "docker", "kmem", "lxd", "root",
-						"shadow", "sudo",   "wheel" };
+	static const char *const powerful[] = { "disk", "docker", "kmem", "lxd",
+						"root", "shadow", "sudo", "wheel" };
 	const struct group *gr = getgrgid(st->st_gid);
 
 	if (!gr || st->st_gid == 0 || is_member(r, st->st_gid) || st->st_uid == r->user.uid ||
@@ -134,14 +134,24 @@ static bool open_part(struct report *r, const char *path, unsigned need)
 	return true;
 }
 
-/* What the thing itself must allow, beside the directories on the way to it. */
-static unsigned last_need(const struct tr_used *used)
+/* What path[0..i) must allow, where a part ends. */
+static unsigned need_at(const struct tr_used *used, size_t i)
 {
+	const unsigned all = TR_MAY_READ | TR_MAY_WRITE | TR_MAY_ENTER;
 	struct stat st;
+	bool is_there = stat(used->path, &st) == 0;
+	bool is_parent = used->path[i] && !strchr(used->path + i + 1, '/');
 
-	if (used->use != TR_USE_READ || stat(used->path, &st) < 0)
-		return 0;
-	return S_ISDIR(st.st_mode) ? TR_MAY_READ | TR_MAY_ENTER : TR_MAY_READ;
+	if (used->path[i])
+		return is_parent && (used->use == TR_USE_REPLACE ||
+				     (used->use == TR_USE_WRITE && !is_there))
+			       ? all
+			       : TR_MAY_ENTER;
+	if (used->use == TR_USE_READ && is_there)
+		return S_ISDIR(st.st_mode) ? TR_MAY_READ | TR_MAY_ENTER : TR_MAY_READ;
+	return used->use == TR_USE_FILL    ? all
+	       : used->use == TR_USE_WRITE ? TR_MAY_READ | TR_MAY_WRITE
+					   : 0;
 }
 
 /* Rights are lacking at path[0..n). Whoever runs this may see that they are so behind it, too. */
@@ -152,9 +162,10 @@ static void open_way(struct report *r, const struct tr_used *used, const struct 
 
 	r->joined = 0;
 	for (size_t i = right->n; i <= n; i++) {
-		unsigned need = i == right->n ? right->need : i == n ? last_need(used) : TR_MAY_ENTER;
+		bool is_end = i == n || i == right->n || used->path[i] == '/';
+		unsigned need = !is_end ? 0 : need_at(used, i) | (i == right->n ? right->need : 0);
 
-		if (!need || (i < n && i != right->n && used->path[i] != '/'))
+		if (!need)
 			continue;
 		char *part = tr_str_dup((tr_str){ used->path, i });
 		if (part)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a configuration touches on this machine: its own files, secrets and directories, and what its
- * plugins say of their options. */
+/* What a configuration touches on this machine: its own files, secrets and directories, and what
+ * its plugins say of their options. */
 #include "config/parts.h"
 
 #include <stdlib.h>
@@ -100,9 +100,10 @@ static void add_paths(const struct tr_part *p, struct tr_uses *u)
 	}
 }
 
-/* Of the agent's own things below data_dir: one that isn't there yet is made by the agent itself. */
-__attribute__((format(printf, 3, 4))) static void add_own(const struct tr_config *c, struct tr_uses *u,
-							   const char *fmt, ...)
+/* Of the agent's own things below data_dir: one that isn't there yet is made by the agent itself.
+ */
+__attribute__((format(printf, 3, 4))) static void add_own(const struct tr_config *c,
+							  struct tr_uses *u, const char *fmt, ...)
 {
 	struct tr_sb path = { 0 };
 	struct stat st;

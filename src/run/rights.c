@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Tries, as a user, whatever does no harm: files are opened for reading, the rest is asked of access(2).
- * For another user than oneself it is done in a child that has become that user. */
+/* Tries, as a user, whatever does no harm: files are opened for reading, the rest is asked of
+ * access(2). For another user than oneself it is done in a child that has become that user. */
 #include "run/rights.h"
 
 #include <arpa/inet.h>
@@ -153,8 +153,8 @@ static struct tr_right try_port(const char *text)
 	int64_t port = 0;
 	int err = 0, fd = -1;
 
-	/* Whether it is free isn't asked, and who listens doesn't matter: of TCP, which nothing comes in by
-	 * before listen(2). */
+	/* Whether it is free isn't asked, and who listens doesn't matter: of TCP, which nothing
+	 * comes in by before listen(2). */
 	if (tr_str_i64(tr_str_c(text), 1, 65535, &port) == 0)
 		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	addr.sin_port = htons((uint16_t)port);
