@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config/suggest.h"
@@ -191,16 +192,22 @@ static int unknown_command(const char *name)
 	return tr_cli_wrong(NULL, "unknown command \"%s\"", name);
 }
 
-/* A configuration has secrets, and libraries copy them to wherever they like: a core has registers
- * and the names of the mapped files, but no memory, core(5). Who needs one whole writes another
- * filter to /proc/PID/coredump_filter. */
-static void keep_memory_out_of_cores(void)
+/* A configuration has secrets, and libraries copy them to wherever they like, registers included. A
+ * limit of 1 makes the kernel write no core file and start no core_pattern's program either, which
+ * 0 leaves to that program. Where root raises the limit again, a core has no memory before
+ * coredump_filter is changed, too; core(5). */
+static void make_no_core(void)
 {
 	static const char elf_headers[] = "0x10";
 	int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+	struct rlimit lim = { 0 };
 
-	if (fd < 0 || write(fd, elf_headers, sizeof(elf_headers) - 1) < 0)
-		prctl(PR_SET_DUMPABLE, 0); /* without /proc: no core at all */
+	if (getrlimit(RLIMIT_CORE, &lim) < 0 || lim.rlim_max > 0)
+		lim.rlim_max = 1;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_CORE, &lim) < 0 || fd < 0 ||
+	    write(fd, elf_headers, sizeof(elf_headers) - 1) < 0)
+		prctl(PR_SET_DUMPABLE, 0);
 	if (fd >= 0)
 		close(fd);
 }
@@ -210,7 +217,7 @@ int tr_cli(int argc, char **argv)
 	const struct tr_command *c = NULL;
 	const char *name = argc > 1 ? argv[1] : NULL;
 
-	keep_memory_out_of_cores();
+	make_no_core();
 	if (!name) {
 		print_usage(stderr);
 		return TR_EXIT_USAGE;
