@@ -4,13 +4,11 @@
 #include "cli/cli.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "config/suggest.h"
 
@@ -192,24 +190,18 @@ static int unknown_command(const char *name)
 	return tr_cli_wrong(NULL, "unknown command \"%s\"", name);
 }
 
-/* A configuration has secrets, and libraries copy them to wherever they like, registers included. A
- * limit of 1 makes the kernel write no core file and start no core_pattern's program either, which
- * 0 leaves to that program. Where root raises the limit again, a core has no memory before
- * coredump_filter is changed, too; core(5). */
+/* A configuration has secrets, and libraries copy them to wherever they like, registers included. A limit of
+ * 1 makes the kernel write no core file, and start no program of core_pattern either, which 0 leaves to that
+ * program; core(5). */
 static void make_no_core(void)
 {
-	static const char elf_headers[] = "0x10";
-	int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
-	struct rlimit lim = { 0 };
+	struct rlimit lim;
 
 	if (getrlimit(RLIMIT_CORE, &lim) < 0 || lim.rlim_max > 0)
 		lim.rlim_max = 1;
 	lim.rlim_cur = lim.rlim_max;
-	if (setrlimit(RLIMIT_CORE, &lim) < 0 || fd < 0 ||
-	    write(fd, elf_headers, sizeof(elf_headers) - 1) < 0)
+	if (setrlimit(RLIMIT_CORE, &lim) < 0)
 		prctl(PR_SET_DUMPABLE, 0);
-	if (fd >= 0)
-		close(fd);
 }
 
 int tr_cli(int argc, char **argv)
