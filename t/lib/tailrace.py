@@ -51,6 +51,17 @@ def exchange(address, request, deadline=60.0):
         return out
 
 
+def unprivileged(dir, uid=65534):
+    """A wrapper for an agent on that directory that makes it somebody else than root, whom all there belongs
+    to then. Tests that use up what a user has take a uid of their own."""
+    if os.geteuid() != 0:
+        return ()
+    for where, dirs, files in os.walk(dir):
+        for path in [where, *(os.path.join(where, n) for n in dirs + files)]:
+            os.chown(path, uid, uid, follow_symlinks=False)
+    return "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all"
+
+
 def free_port(kind=socket.SOCK_STREAM):
     with socket.socket(socket.AF_INET, kind) as s:
         s.bind(("127.0.0.1", 0))
