@@ -92,8 +92,8 @@ static bool lets_in(const struct report *r, const struct stat *st, unsigned need
 /* The group whose members have that right, unless it gives away far more than that. */
 static const char *group_for(const struct report *r, const struct stat *st, unsigned need)
 {
-	static const char *const powerful[] = { "disk", "docker", "kmem", "lxd",
-						"root", "shadow", "sudo", "wheel" };
+	static const char *const powerful[] = { "disk",   "docker", "kmem", "lxd",
+						"shadow", "sudo",   "wheel" };
 	const struct group *gr = getgrgid(st->st_gid);
 
 	if (!gr || st->st_gid == 0 || is_member(r, st->st_gid) || st->st_uid == r->user.uid ||
