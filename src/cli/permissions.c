@@ -32,6 +32,8 @@ struct report {
 	bool failed; /* out of memory */
 };
 
+static const tr_str none = { NULL, 0 };
+
 /* ---- advice ---- */
 
 static bool is_member(const struct report *r, gid_t gid)
@@ -65,8 +67,35 @@ static bool is_new(struct report *r, const char *text, unsigned *need)
 	return true;
 }
 
-/* A line of advice, once. */
-__attribute__((format(printf, 2, 3))) static void say(struct report *r, const char *fmt, ...)
+/* A path as a shell takes it, and a terminal bears it: whoever can make files chooses their names.
+ */
+static void put_quoted(tr_str path, struct tr_sb *out)
+{
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+,:@%=";
+	bool quoted = false, escaped = false;
+
+	for (size_t i = 0; i < path.n; i++) {
+		unsigned char c = (unsigned char)path.p[i];
+		quoted |= !memchr(plain, c, sizeof(plain) - 1);
+		escaped |= c < ' ' || c >= 0x7f;
+	}
+	tr_sb_str(out, tr_str_c(escaped ? "$'" : quoted ? "'" : ""));
+	for (size_t i = 0; i < path.n; i++) {
+		unsigned char c = (unsigned char)path.p[i];
+		if (escaped && (c < ' ' || c >= 0x7f))
+			tr_sb_fmt(out, "\\x%02x", c);
+		else if (c == '\'' || (escaped && c == '\\'))
+			tr_sb_fmt(out, escaped ? "\\%c" : "'\\%c'", c);
+		else
+			tr_sb_chr(out, (char)c);
+	}
+	tr_sb_str(out, tr_str_c(quoted ? "'" : ""));
+}
+
+/* A line of advice, with a path at its end, once. */
+__attribute__((format(printf, 3, 4))) static void say(struct report *r, tr_str path,
+						      const char *fmt, ...)
 {
 	struct tr_sb line = { 0 };
 	unsigned once = 1;
@@ -75,6 +104,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct report *r, const ch
 	va_start(ap, fmt);
 	tr_sb_vfmt(&line, fmt, ap);
 	va_end(ap);
+	put_quoted(path, &line);
 	r->failed |= line.failed;
 	if (is_new(r, tr_sb_cstr(&line), &once))
 		printf("    %s\n", tr_sb_cstr(&line));
@@ -108,7 +138,7 @@ static const char *group_for(const struct report *r, const struct stat *st, unsi
 
 static void say_drop_in(struct report *r, const char *intro, const char *name, const char *setting)
 {
-	say(r,
+	say(r, none,
 	    "%sinstall -d /etc/systemd/system/tailrace.service.d && printf '[Service]\\n%s\\n' "
 	    ">/etc/systemd/system/tailrace.service.d/%s.conf && systemctl daemon-reload",
 	    intro, setting, name);
@@ -123,14 +153,14 @@ static bool open_part(struct report *r, const char *path, unsigned need)
 		return false;
 	const char *group = group_for(r, &st, need);
 	if (group) {
-		say(r, "usermod -aG %s %s", group, r->user.name);
+		say(r, none, "usermod -aG %s %s", group, r->user.name);
 		r->joined = st.st_gid;
 		return false;
 	}
 	if (is_new(r, path, &need))
-		printf("    setfacl -m u:%s:%s%s%s %s\n", r->user.name,
-		       need & TR_MAY_READ ? "r" : "", need & TR_MAY_WRITE ? "w" : "",
-		       need & TR_MAY_ENTER ? "x" : "", path);
+		say(r, tr_str_c(path), "setfacl -m u:%s:%s%s%s ", r->user.name,
+		    need & TR_MAY_READ ? "r" : "", need & TR_MAY_WRITE ? "w" : "",
+		    need & TR_MAY_ENTER ? "x" : "");
 	return true;
 }
 
@@ -200,9 +230,9 @@ static void advise_owner(struct report *r, const char *path)
 	if (lstat(path, &st) < 0)
 		return;
 	if (st.st_uid != r->user.uid)
-		say(r, "chown -R %s:%s %s", r->user.name, r->user.group, path);
+		say(r, tr_str_c(path), "chown -R %s:%s ", r->user.name, r->user.group);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		say(r, "chmod go-w %s", path);
+		say(r, tr_str_c(path), "chmod go-w ");
 }
 
 static void advise(struct report *r, const struct tr_used *used, const struct tr_right *right)
@@ -213,18 +243,22 @@ static void advise(struct report *r, const struct tr_used *used, const struct tr
 		say_drop_in(r, "", "listen",
 			    "AmbientCapabilities=CAP_NET_BIND_SERVICE\\n"
 			    "CapabilityBoundingSet=CAP_NET_BIND_SERVICE");
-		say(r, "or: a socket unit (systemd://NAME); or, as root, tailrace run --user %s",
+		say(r, none,
+		    "or: a socket unit (systemd://NAME); or, as root, tailrace run --user %s",
 		    r->user.name);
 	} else if (right->err == EROFS) {
 		struct tr_sb setting = { 0 };
-		tr_sb_fmt(&setting, "ReadWritePaths=%.*s", (int)right->n, used->path);
-		say_drop_in(r, "", "write", tr_sb_cstr(&setting));
+		tr_sb_lit(&setting, "ReadWritePaths=");
+		put_quoted((tr_str){ used->path, right->n }, &setting);
+		if (!setting.failed &&
+		    !strpbrk(tr_sb_cstr(&setting), "'%")) /* nor systemd's signs */
+			say_drop_in(r, "", "write", tr_sb_cstr(&setting));
 		tr_sb_free(&setting);
 	} else if (right->err == EPERM) {
 		advise_owner(r, used->path);
 	} else if (dir.n) {
-		say(r, "install -d -o %s -g %s -m %s %.*s", r->user.name, r->user.group,
-		    used->use == TR_USE_OWN ? "0700" : "0750", TR_F(dir));
+		say(r, dir, "install -d -o %s -g %s -m %s ", r->user.name, r->user.group,
+		    used->use == TR_USE_OWN ? "0700" : "0750");
 	} else if (right->err == EACCES) {
 		open_way(r, used, right);
 	}
@@ -236,18 +270,25 @@ static void put_line(struct report *r, size_t i)
 {
 	const struct tr_used *used = &r->uses.v[i];
 	const struct tr_right *right = &r->rights[i];
+	struct tr_sb line = { 0 };
 	struct stat st;
 
-	printf("%-6s %-7s %s (%s)", right->err ? "cannot" : "can", verbs[used->use], used->path,
-	       used->owner);
+	tr_sb_fmt(&line, "%-6s %-7s ", right->err ? "cannot" : "can", verbs[used->use]);
+	put_quoted(tr_str_c(used->path), &line);
+	tr_sb_fmt(&line, " (%s)", used->owner);
 	if (right->err == EPERM && used->use == TR_USE_OWN && stat(used->path, &st) == 0)
-		printf(": %s", st.st_uid != r->user.uid ? "it belongs to another user"
-							: "others can write to it");
+		tr_sb_fmt(&line, ": %s",
+			  st.st_uid != r->user.uid ? "it belongs to another user"
+						   : "others can write to it");
 	else if (right->err)
-		printf(": %s", strerror(right->err));
-	if (right->err && right->n < strlen(used->path))
-		printf(" at %.*s", (int)right->n, used->path);
-	putchar('\n');
+		tr_sb_fmt(&line, ": %s", strerror(right->err));
+	if (right->err && right->n < strlen(used->path)) {
+		tr_sb_lit(&line, " at ");
+		put_quoted((tr_str){ used->path, right->n }, &line);
+	}
+	r->failed |= line.failed;
+	puts(tr_sb_cstr(&line));
+	tr_sb_free(&line);
 	if (right->err)
 		advise(r, used, right);
 }

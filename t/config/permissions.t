@@ -57,6 +57,15 @@ def check(path, *args, who=("--user", USER)):
             re.findall(r"^    (.*)$", out, re.M))
 
 
+def as_user(groups, *args):
+    """tailrace ARGS as the user itself."""
+    who = ["setpriv", f"--reuid={USER}", f"--regid={user.pw_gid}", groups, PROGRAM]
+    if subprocess.run([*who, "--version"], capture_output=True).returncode != 0:
+        tap.skip(f"{USER} can't get at {PROGRAM}")
+    r = subprocess.run([*who, *args], capture_output=True, text=True)
+    return r.returncode, r.stdout, r.stderr
+
+
 def clean(path, what):
     code, refused, _, advice = check(path)
     tap.is_((code, refused, advice), (0, {}, []), what)
@@ -71,10 +80,18 @@ def a_group_that_can_read_is_named():
     tap.is_((code, refused), (1, {("read", log): ": Permission denied"}), "it can't be read")
     tap.is_(advice, [f"usermod -aG {GROUP} {USER}"], "the group, and nothing else")
     tap.ok(("read", path) in can and ("own", f"{dir}/data") in can, f"the rest can: {can}")
-    r = subprocess.run(["setpriv", f"--reuid={USER}", f"--regid={user.pw_gid}", f"--groups={GROUP}",
-                        PROGRAM, "check", "-c", path, "--permissions"], capture_output=True, text=True)
-    tap.is_(r.returncode, 0, "oneself, in that group")
-    tap.like(r.stdout, rf"^{USER} can use all \d+$", "said")
+
+
+@tap.test
+def whoever_isnt_root_asks_for_themselves():
+    dir = directory()
+    path = config(dir, include=f"[{put(f'{dir}/syslog', 0o640, grp.getgrnam(GROUP).gr_gid)}]")
+    code, out, _ = as_user(f"--groups={GROUP}", "check", "-c", path, "--permissions")
+    tap.is_(code, 0, "in that group")
+    tap.like(out, rf"^{USER} can use all \d+$", "said")
+    code, _, err = as_user("--clear-groups", "check", "-c", path, "--permissions", "--user", "root")
+    tap.is_(code, 1, "as root")
+    tap.like(err, "only root can try as another user", "why")
 
 
 @tap.test
@@ -108,6 +125,22 @@ def advice_about_acls_helps():
     clean(path, "afterwards it can")
     os.chmod(f"{dir}/a", 0o700)  # the mask: the entry is there and counts no more
     tap.is_(check(path)[0], 1, "a try sees the mask")
+
+
+@tap.test
+def names_of_strangers_are_quoted():
+    dir = directory()
+    sly = ("it's; touch pwned.log", "a b.log", "e\x1b[2J\n\xc3.log", "back\\slash\t'.log", "$(id).log")
+    for name in sly:
+        put(f"{dir}/a/{name}", 0o600)
+    code, out, _ = command("check", "-c", config(dir, include=f"['{dir}/a/*']"), "--permissions", "--user", USER)
+    tap.is_(code, 1, "exit code")
+    tap.is_(re.findall(r"[^\n -~]", out), [], "nothing that a terminal obeys")
+    for name in sly:
+        quoted = [line for line in out.splitlines() if line.startswith("    setfacl ")]
+        said = [subprocess.run(["bash", "-c", f"set -- {q}; printf %s \"$4\""], capture_output=True).stdout
+                for q in quoted]
+        tap.ok(f"{dir}/a/{name}".encode() in said, f"{name!r}: {quoted}")
 
 
 @tap.test
@@ -234,10 +267,6 @@ def what_it_exits_with():
     with open(bad, "w") as f:
         f.write("sources: {f: {type: file}}\n")
     tap.is_(command("check", "-c", bad, "--permissions", "--user", USER)[:2], (78, ""), "a bad configuration")
-    r = subprocess.run(["setpriv", f"--reuid={user.pw_uid}", "--clear-groups", PROGRAM, "check", "-c", good,
-                        "--permissions", "--user", "root"], capture_output=True, text=True)
-    tap.is_(r.returncode, 1, "somebody else as root")
-    tap.like(r.stderr, "only root can try as another user", "why")
 
 
 tap.main()
