@@ -12,7 +12,7 @@ _tailrace() {
 	--for) return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	check) options="-c --config --print" ;;
+	check) options="-c --config --permissions --print --user" ;;
 	demo) options="--for --keep" ;;
 	plugins) options="--format" ;;
 	run) options="-c --config --once --user" ;;

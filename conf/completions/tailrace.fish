@@ -9,6 +9,8 @@ complete -c tailrace -n "not __fish_seen_subcommand_from $commands" -l version -
 complete -c tailrace -l help -d 'tell what there is'
 complete -c tailrace -n '__fish_seen_subcommand_from check run' -s c -l config -r -F -d 'the configuration'
 complete -c tailrace -n '__fish_seen_subcommand_from check' -l print -d 'show the effective configuration'
+complete -c tailrace -n '__fish_seen_subcommand_from check' -l permissions -d 'try what it touches'
+complete -c tailrace -n '__fish_seen_subcommand_from check' -l user -x -a '(__fish_complete_users)' -d 'whose rights'
 complete -c tailrace -n '__fish_seen_subcommand_from demo' -l for -x -d 'how long'
 complete -c tailrace -n '__fish_seen_subcommand_from demo' -l keep -d 'leave the directory'
 complete -c tailrace -n '__fish_seen_subcommand_from plugins' -l format -x -a 'text man json-schema'

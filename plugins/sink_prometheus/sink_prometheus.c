@@ -76,6 +76,12 @@ static void prometheus_check(const void *pcfg, struct tr_check *c)
 			      "expected host:port with a port up to 65535 or unix:///PATH");
 }
 
+static void prometheus_uses(const void *pcfg, struct tr_uses *u)
+{
+	const struct prometheus_cfg *cfg = pcfg;
+	tr_uses_add_listen(u, cfg->listen);
+}
+
 /* ---- the server's thread ---- */
 
 static void answer_metrics(struct prometheus *p, struct tr_httpd_answer *a)
@@ -315,6 +321,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = opts,
 	.cfg_size = sizeof(struct prometheus_cfg),
 	.check = prometheus_check,
+	.uses = prometheus_uses,
 	.open = prometheus_open,
 	.close = prometheus_close,
 	.sink = { .send = prometheus_send, .tick = prometheus_tick },

@@ -89,6 +89,15 @@ static void socket_check(const void *pcfg, struct tr_check *c)
 	tr_tls_client_check(&cfg->tls, wrong || a.kind == SOCKET_TLS, c);
 }
 
+static void socket_uses(const void *pcfg, struct tr_uses *u)
+{
+	const struct socket_cfg *cfg = pcfg;
+	struct socket_address a;
+	if (!socket_address_parse(cfg->address, &a) &&
+	    (a.kind == SOCKET_UNIX || a.kind == SOCKET_UNIX_STREAM))
+		tr_uses_add(u, TR_USE_CONNECT, tr_str_c(a.host));
+}
+
 /* ---- a request's course ---- */
 
 static void account(struct socket_sink *s)
@@ -423,6 +432,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = opts,
 	.cfg_size = sizeof(struct socket_cfg),
 	.check = socket_check,
+	.uses = socket_uses,
 	.load = socket_load,
 	.open = socket_open,
 	.close = socket_close,

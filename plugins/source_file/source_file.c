@@ -440,6 +440,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = file_opts,
 	.cfg_size = sizeof(struct file_cfg),
 	.check = file_check,
+	.uses = file_uses,
 	.load = watch_load,
 	.open = file_open_source,
 	.close = file_close,

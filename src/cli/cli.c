@@ -7,21 +7,26 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "config/suggest.h"
 
 static const struct tr_command commands[] = {
-	{ "check", "[-c FILE|DIR]… [--print]", "validate a configuration",
+	{ "check", "[-c FILE|DIR]… [--print | --permissions [--user NAME]]",
+	  "validate a configuration",
 	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
 	  "/tailrace/tailrace.yaml)\n"
 	  "      --print            show the effective configuration, secrets masked\n"
+	  "      --permissions      try every file, directory and socket of it, and say what would\n"
+	  "                         give the rights that are lacking\n"
+	  "      --user NAME        whose rights; by default, run by root, those of tailrace\n"
 	  "\n"
 	  "Nothing is started, and nothing opened but plugins, the configuration and its\n"
 	  "${file:} secrets; of a good one, data_dir is looked at for state without a source.\n"
-	  "Exits with 0 when it is good, else with 78.\n",
+	  "Exits with 0 when it is good, with 1 when rights are lacking, else with 78.\n",
 	  tr_cli_check },
-	{ "demo", "[--for DURATION] [--keep]",
-	  "ship this machine's own logs for a few seconds",
+	{ "demo", "[--for DURATION] [--keep]", "ship this machine's own logs for a few seconds",
 	  "      --for DURATION  1s to 1h (default: 10s); Ctrl-C ends it sooner\n"
 	  "      --keep          leave the directory: configuration, logs, output and state\n"
 	  "\n"
@@ -185,11 +190,26 @@ static int unknown_command(const char *name)
 	return tr_cli_wrong(NULL, "unknown command \"%s\"", name);
 }
 
+/* A configuration has secrets, and libraries copy them to wherever they like, registers included. A limit of
+ * 1 makes the kernel write no core file, and start no program of core_pattern either, which 0 leaves to that
+ * program; core(5). */
+static void make_no_core(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_CORE, &lim) < 0 || lim.rlim_max > 0)
+		lim.rlim_max = 1;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_CORE, &lim) < 0)
+		prctl(PR_SET_DUMPABLE, 0);
+}
+
 int tr_cli(int argc, char **argv)
 {
 	const struct tr_command *c = NULL;
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	make_no_core();
 	if (!name) {
 		print_usage(stderr);
 		return TR_EXIT_USAGE;

@@ -81,6 +81,23 @@ int tr_config_reread(const struct tr_config *c, const void *field, struct tr_sb 
  * printed. */
 int tr_config_print(const struct tr_config *c, FILE *out);
 
+/* What the configuration touches, with what it is for: `source "nginx"`. */
+struct tr_used {
+	enum tr_use use;
+	char *path; /* without symlinks as far as it exists and can be seen */
+	const char *owner;
+};
+struct tr_uses {
+	size_t n, cap;
+	struct tr_used *v;
+	const char *owner; /* of what is added */
+	bool failed;       /* out of memory: something is missing */
+};
+/* The configuration's own files, secrets and directories, and all that its components say. Looks for
+ * files. u is zeroed before, and freed by the caller. */
+void tr_config_uses(const struct tr_config *c, struct tr_uses *u);
+void tr_uses_free(struct tr_uses *u);
+
 struct tr_diag *tr_diag_new(void);
 void tr_diag_free(struct tr_diag **d);
 size_t tr_diag_errors(const struct tr_diag *d);

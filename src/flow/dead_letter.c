@@ -102,7 +102,7 @@ static int64_t count_lines(const char *path)
 {
 	struct tr_sb sb = { 0 };
 	int64_t n = 0;
-	if (tr_io_read_file(path, 2 * FILE_BYTES, &sb, NULL) == 0)
+	if (tr_io_read_own(path, 2 * FILE_BYTES, &sb, NULL) == 0)
 		for (size_t i = 0; i < sb.n; i++)
 			n += sb.p[i] == '\n';
 	tr_sb_free(&sb);
@@ -119,7 +119,7 @@ static void make_room(struct tr_dead_letter *d)
 	int n = scandir(d->dir, &list, is_letter_file, by_name);
 	for (int i = n - 1; i >= 0; i--) {
 		snprintf(path, sizeof path, "%s/%s", d->dir, list[i]->d_name);
-		if (stat(path, &st) == 0)
+		if (lstat(path, &st) == 0)
 			total += st.st_size;
 		if (total > TOTAL_BYTES - FILE_BYTES) {
 			int64_t lines = count_lines(path);
@@ -139,7 +139,7 @@ static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 		close(d->fd);
 	d->fd = -1;
 	d->size = 0;
-	int rc = tr_io_mkdirs(d->dir, e);
+	int rc = tr_io_own_dir(d->dir, e);
 	if (rc < 0)
 		return rc;
 	make_room(d);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 #define NOT_REQUIRED_NS TR_SEC /* of a drain */
 
 static struct tr_host *host_of(struct tr_graph *g, size_t i)
@@ -43,6 +45,9 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 	s->max_events = c->batch_max_events;
 	s->max_wait_ns = c->batch_max_wait_ns;
 	if (c->dead_letter.n) {
+		int rc = tr_io_own_dir_if_any(c->dead_letter.p, e);
+		if (rc < 0)
+			return tr_err_in(e, "%s: dead_letter", h->comp->id);
 		s->dead_letter = tr_dead_letter_new(
 			h, h->comp->id, c->dead_letter.p,
 			tr_host_metric(h, "tailrace_dead_letter_events_total",

@@ -9,7 +9,7 @@ import socket
 import tap
 from logs import Log, at_least_once, counts, read_lines, strict
 from peers import Answer, FakeLoki
-from tailrace import Agent, free_port, sanitizers, tempdir
+from tailrace import Agent, free_port, sanitizers, tempdir, unprivileged
 
 
 def config(dir, more=""):
@@ -31,7 +31,7 @@ def G8_no_descriptors_left_for_logs():
     logs = [Log(f"{dir}/in/{name}.log") for name in "abcdef"]
     for log in logs:
         log.lines(100)
-    agent = Agent(config(dir), dir=dir, fault="open@*/in/*:2-40:EMFILE")
+    agent = Agent(config(dir), dir=dir, fault="open@*/in/*:2-40:EMFILE", wrapper=unprivileged(dir))
     agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 600, 30, "all is read after all")
     strict(read_lines(f"{dir}/out"), counts(*logs))
     tap.is_(agent.stop(), 0, "exit code")
@@ -64,7 +64,7 @@ def few_descriptors_many_files():
     logs = [Log(f"{dir}/in/f{i}.log") for i in range(300)]
     for log in logs:
         log.lines(20)
-    agent = Agent(config(dir), dir=dir, limits={"nofile": 80})
+    agent = Agent(config(dir), dir=dir, limits={"nofile": 80}, wrapper=unprivileged(dir))
     agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 6000, 60, "all is read")
     for log in logs:
         log.lines(5)

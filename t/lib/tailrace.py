@@ -35,6 +35,33 @@ def tempdir():
     return path
 
 
+def exchange(address, request, deadline=60.0):
+    """Everything that comes back for these bytes until the other side closes."""
+    if isinstance(address, str):
+        s = socket.socket(socket.AF_UNIX)
+    else:
+        s = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    with s:
+        s.settimeout(deadline)
+        s.connect(address)
+        s.sendall(request)
+        out = b""
+        while chunk := s.recv(65536):
+            out += chunk
+        return out
+
+
+def unprivileged(dir, uid=65534):
+    """A wrapper for an agent on that directory that makes it somebody else than root, whom all there belongs
+    to then. Tests that use up what a user has take a uid of their own."""
+    if os.geteuid() != 0:
+        return ()
+    for where, dirs, files in os.walk(dir):
+        for path in [where, *(os.path.join(where, n) for n in dirs + files)]:
+            os.chown(path, uid, uid, follow_symlinks=False)
+    return "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all"
+
+
 def free_port(kind=socket.SOCK_STREAM):
     with socket.socket(socket.AF_INET, kind) as s:
         s.bind(("127.0.0.1", 0))
@@ -180,7 +207,7 @@ class Agent:
     def _start(self, fault, point, env, args, limits, wrapper, fds):
         # Each of these replaces itself by the next, so that the process that is started becomes the
         # agent; the faults are preloaded into the agent alone.
-        command = ["prlimit", "--core=0"] + [f"--{k}={v}" for k, v in limits.items()]
+        command = ["prlimit"] + [f"--{k}={v}" for k, v in {"core": 0, **limits}.items()]
         command += ["setpriv", "--pdeathsig", "KILL", "env"]
         if fault is not None or point is not None:
             tap.need(os.path.exists(LIBFAULT), f"{LIBFAULT} is built")
