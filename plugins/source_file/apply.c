@@ -283,6 +283,8 @@ static void tidy_logs(struct source *s, struct verdict *v)
 			log_drop(s, l);
 			continue;
 		}
+		if (pl->dangling)
+			continue; /* between a rename and the new file: it will lead there again */
 		struct family *was = l->family;
 		if (pl->real || (l->real && !pl->real)) {
 			if (log_follow(s, l, pl->real) == 0 && l->family != was && l->first)

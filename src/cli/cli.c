@@ -44,6 +44,17 @@ static const struct tr_command commands[] = {
 	  "SIGTERM or SIGINT drains within shutdown_timeout and exits with 0 when nothing is\n"
 	  "lost; a second one exits at once. A bad configuration exits with 78.\n",
 	  tr_cli_run },
+	{ "replay", "[-c FILE|DIR]… --sink NAME [FILE|DIR]…", "send dead letters again",
+	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
+	  "/tailrace/tailrace.yaml)\n"
+	  "  -s, --sink NAME        through this sink of it\n"
+	  "      --user NAME        started as root: be that user, as run does\n"
+	  "  FILE|DIR               of these letters (default: all of that sink's)\n"
+	  "\n"
+	  "Whether the agent runs or not: it goes on in a new file meanwhile. What was delivered\n"
+	  "is removed, what is refused again stays with its new reason, a line that can't be\n"
+	  "read is named and stays. Exits with 0 when every letter was delivered, else with 1.\n",
+	  tr_cli_replay },
 	{ "plugins", "[TYPE] [--format text|man|json-schema]",
 	  "describe sources, transforms and sinks",
 	  "  TYPE           of one type only: file, or source_file where several kinds have it\n"

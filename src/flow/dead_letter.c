@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,7 +111,7 @@ static int64_t count_lines(const char *path)
 }
 
 /* Removes the oldest files until another one fits. Names sort by time. */
-static void make_room(struct tr_dead_letter *d)
+static void remove_oldest(struct tr_dead_letter *d)
 {
 	struct dirent **list;
 	char path[PATH_MAX];
@@ -132,6 +133,26 @@ static void make_room(struct tr_dead_letter *d)
 		free(list);
 }
 
+/* Not while the letters are being sent again: whoever does that has the directory locked. */
+static void make_room(struct tr_dead_letter *d)
+{
+	int fd = open(d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+		remove_oldest(d);
+	close(fd);
+}
+
+/* Locks the file for one letter. False: somebody is sending its letters again, or has done so. */
+static bool hold_file(struct tr_dead_letter *d)
+{
+	struct stat st;
+	if (d->fd < 0 || (flock(d->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK))
+		return false;
+	return fstat(d->fd, &st) == 0 && st.st_nlink > 0;
+}
+
 static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 {
 	char path[PATH_MAX];
@@ -148,6 +169,8 @@ static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 	d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (d->fd < 0)
 		return tr_err_sys(e, "create %s", path);
+	if (!hold_file(d)) /* taken before there was anything in it */
+		return tr_err_set(e, -EAGAIN, "%s is being sent again", path);
 	return tr_io_fsync_dir(d->dir, e);
 }
 
@@ -158,7 +181,7 @@ static void write_letter(void *arg)
 	struct tr_err e = { 0 };
 	pthread_mutex_lock(&d->io);
 	l->rc = 0;
-	if (d->fd < 0 || d->size + (off_t)l->text.n > FILE_BYTES)
+	if (d->size + (off_t)l->text.n > FILE_BYTES || !hold_file(d))
 		l->rc = next_file(d, &e);
 	if (l->rc == 0 && (l->rc = tr_io_write_all(d->fd, l->text.p, l->text.n)) == 0 &&
 	    fdatasync(d->fd) < 0)
@@ -178,6 +201,8 @@ static void write_letter(void *arg)
 		tr_log_gated(&d->gate, TR_LOG_ERROR, d->sink,
 			     "dead letters: %s; trying again every second", e.msg);
 	}
+	if (d->fd >= 0)
+		flock(d->fd, LOCK_UN);
 	pthread_mutex_unlock(&d->io);
 }
 

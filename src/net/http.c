@@ -9,8 +9,9 @@
 
 #include "net/http_sink.h"
 
-#define OOM_WAIT_NS (100 * TR_MS)
-#define IDLE_NS     (10 * TR_SEC)
+#define CIRCUIT_FAILURES 3u
+#define OOM_WAIT_NS      (100 * TR_MS)
+#define IDLE_NS          (10 * TR_SEC)
 
 int tr_http_load(struct tr_err *e)
 {
@@ -183,6 +184,35 @@ static int act(struct tr_http_lane *lane, enum tr_http_step step, enum tr_http_m
 	return 0;
 }
 
+/* No answer, or none but "not now", some times in a row opens the circuit. Who was on the way by
+ * then says nothing new. Any other answer shows that somebody is there. */
+static void circuit_told(struct tr_http_lane *lane, enum tr_http_meaning meaning)
+{
+	struct tr_http *t = lane->http;
+	struct tr_http_circuit *k = &t->circuit;
+	bool was_probe = k->probe == lane;
+	if (was_probe)
+		k->probe = NULL;
+	if (t->nlanes == 1)
+		return; /* it waits by itself */
+	if (meaning != TR_HTTP_RETRY) {
+		k->open = false;
+		k->failures = 0;
+	} else if (!k->open || was_probe) {
+		int64_t after = lane->call.retry_after_ns;
+		k->failures++;
+		k->open = k->failures >= CIRCUIT_FAILURES;
+		k->last = (size_t)(lane - t->lanes);
+		k->at_ns = tr_mono_ns() + (after ? after : tr_host_backoff_ns(t->h, k->failures));
+	}
+}
+
+static bool circuit_lets(const struct tr_http_lane *lane, int64_t now_ns)
+{
+	const struct tr_http_circuit *k = &lane->http->circuit;
+	return !k->open || (!k->probe && k->at_ns <= now_ns);
+}
+
 /* The lane's call came back. */
 static void answered(struct tr_http_lane *lane)
 {
@@ -199,6 +229,7 @@ static void answered(struct tr_http_lane *lane)
 				       .pieces = o->pieces };
 	enum tr_http_step step = tr_http_decide(meaning, tr_host_retry_attempts(t->h), &tries);
 
+	circuit_told(lane, meaning);
 	struct tr_sb what = { 0 }, words = { 0 };
 	if (step != TR_HTTP_DONE && step != TR_HTTP_AGAIN)
 		describe(t, c, is_answer, &what);
@@ -262,12 +293,16 @@ static void run_lane(struct tr_http_lane *lane, int64_t now_ns)
 		lane->state = LANE_FREE;
 	if (lane->state == LANE_FAULT && lane->at_ns <= now_ns)
 		lane->state = t->reread || tr_http_secrets_reread(t) ? LANE_SECRETS : LANE_FREE;
-	if (lane->state != LANE_FREE || !lane->head || !tr_host_live(t->h))
+	if (lane->state != LANE_FREE || !lane->head || !tr_host_live(t->h) ||
+	    !circuit_lets(lane, now_ns))
 		return;
-	if (tr_http_dispatch(lane) < 0)
+	if (tr_http_dispatch(lane) < 0) {
 		lane_wait(lane, LANE_WAITING, OOM_WAIT_NS);
-	else
-		lane->state = LANE_FLYING;
+		return;
+	}
+	lane->state = LANE_FLYING;
+	if (t->circuit.open)
+		t->circuit.probe = lane;
 }
 
 /* Scratch memory goes when nothing was sent for a while. */
@@ -298,13 +333,17 @@ void tr_http_tick(struct tr_http *t)
 	}
 	int64_t next_ns = TR_NEVER, now_ns = tr_mono_ns();
 	sort_inbox(t, &next_ns);
+	size_t first = t->circuit.open ? t->circuit.last + 1 : 0;
 	for (size_t i = 0; i < t->nlanes; i++) {
-		struct tr_http_lane *lane = &t->lanes[i];
+		struct tr_http_lane *lane = &t->lanes[(first + i) % t->nlanes];
 		run_lane(lane, now_ns);
 		if ((lane->state == LANE_WAITING || lane->state == LANE_FAULT) &&
 		    lane->at_ns < next_ns)
 			next_ns = lane->at_ns;
 	}
+	if (t->circuit.open && !t->circuit.probe && t->circuit.at_ns > now_ns &&
+	    t->circuit.at_ns < next_ns)
+		next_ns = t->circuit.at_ns;
 	rest(t, now_ns, &next_ns);
 	if (next_ns != TR_NEVER)
 		tr_host_wake_at(t->h, next_ns);

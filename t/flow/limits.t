@@ -3,6 +3,8 @@
 """What the machine runs out of: descriptors and memory. It degrades, says so, and recovers; not a line
 is lost."""
 
+import glob
+import json
 import os
 import socket
 
@@ -140,6 +142,61 @@ def state_cannot_be_saved_for_a_while():
     strict(read_lines(f"{dir}/out"), counts(log))
     tap.is_(agent.stop(), 0, "exit code")
     tap.ok(os.path.isdir(agent.data_dir), "data_dir")
+
+
+@tap.test
+def dead_letters_cannot_be_written_for_a_while():
+    """What is refused stays in the buffer, is not acknowledged, and nothing else waits for it."""
+    dir = tempdir()
+    peer = FakeLoki(refuse=lambda e: "no" if int(e.line.split(b":")[1]) % 10 == 0 else None)
+    log = Log(f"{dir}/in/a.log").lines(50)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        sinks:
+          loki: {{type: loki, inputs: [a], url: "{peer.url}", batch: {{max_wait: 20ms}}}}
+        """, dir=dir, fault="write@*/dead_letter/*:*:ENOSPC")
+    agent.wait_until(lambda: "No space left" in agent.stderr(), 10, "the log says so")
+    agent.wait_metric("tailrace_component_sent_events_total", 45, component_id="loki")
+    m = agent.metrics()
+    tap.is_((m.component("loki", "pending"), m.component("loki", "discarded")), (5, 0), "they wait")
+    agent.faults("")
+    agent.wait_metric("tailrace_dead_letter_events_total", 5, 20, component_id="loki")
+    tap.is_(agent.stop(), 0, "exit code")
+    letters = [json.loads(line)["event"]["message"] for path in glob.glob(f"{dir}/data/dead_letter/loki/*.ndjson")
+               for line in open(path)]
+    tap.is_(sorted(letters), [f"a:{n}" for n in range(10, 51, 10)], "each once, and none in part")
+
+
+@tap.test
+def G7_the_wall_clock_jumps():
+    """An hour back, then a year ahead: what waits goes on waiting as long as it would have, and the times
+    given to lines never go back."""
+    dir = tempdir()
+    down = []
+    peer = FakeLoki(script=lambda r: Answer(503) if down and down.pop() else None)
+    log = Log(f"{dir}/in/a.log").lines(10)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: ["{dir}/in/*.log"], discover_interval: 100ms, poll_interval: 100ms, watch: poll}}
+        sinks:
+          loki: {{type: loki, inputs: [a], url: "{peer.url}", batch: {{max_wait: 50ms}},
+                 retry: {{initial: 20ms, max: 100ms}}}}
+        """, dir=dir, fault="")
+    for step in ("-3600", "+31536000"):
+        peer.wait_lines(log.seq)
+        agent.faults(f"clock:*:{step}")
+        down[:] = [True] * 3
+        log.lines(10)
+        peer.wait_lines(log.seq)
+        log.rotate()
+        log.lines(10)
+        peer.wait_lines(log.seq)
+        agent.wait_metric("tailrace_checkpoint_age_seconds", 0, 10)
+    strict(peer.lines(), counts(log))
+    times = [e.ts for e in peer.entries]
+    tap.ok(all(a < b for a, b in zip(times, times[1:])), "times that only grow")
+    tap.is_(agent.stop(), 0, "exit code")
 
 
 tap.main()
