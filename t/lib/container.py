@@ -43,6 +43,7 @@ BOOT = MOUNTS + """
     exec chroot . env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=test \\
         /lib/systemd/systemd --system --unit=basic.target --log-target=journal
     """
+ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 NAMESPACES = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--uts", "--ipc"]
 
 
@@ -110,12 +111,11 @@ class Container:
 
     def try_(self, *command):
         """(exit code, what it said)"""
-        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
         try:
             command = self.command(*command)
         except (OSError, IndexError):
             return -1, "systemd has ended, or not begun"
-        r = subprocess.run(command, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
+        r = subprocess.run(command, capture_output=True, text=True, env=ENV, stdin=subprocess.DEVNULL)
         return r.returncode, r.stdout + r.stderr
 
     def run(self, *command):
@@ -123,6 +123,13 @@ class Container:
         code, said = self.try_(*command)
         tap.need(code == 0, f"{' '.join(command)}: {code}: {said[-3000:]}")
         return said
+
+    def start(self, *command):
+        """A process inside; ended with the test."""
+        p = subprocess.Popen(self.command(*command), env=ENV, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        tap.defer(p.wait)
+        tap.defer(p.kill)
 
     def show(self, unit, name):
         """What systemd says of a unit."""
