@@ -124,9 +124,10 @@ class Container:
         tap.need(code == 0, f"{' '.join(command)}: {code}: {said[-3000:]}")
         return said
 
-    def start(self, *command):
-        """A process inside; ended with the test."""
-        p = subprocess.Popen(self.command(*command), env=ENV, stdin=subprocess.DEVNULL,
+    def start(self, *command, user="root"):
+        """A process inside, ended with the test."""
+        p = subprocess.Popen(self.command("setpriv", f"--reuid={user}", "--clear-groups", "--pdeathsig", "KILL",
+                                          *command), env=ENV, stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         tap.defer(p.wait)
         tap.defer(p.kill)

@@ -18,16 +18,18 @@ import urllib.request
 
 import tap
 from container import Container, why_not
+from kafka import MockKafka
 from peers import FakeLoki
 from servers import have, installed
+from sockets import StreamPeer
 from tailrace import TOP_BUILD, Metrics, free_port
 
 CONFIG = "/etc/tailrace/tailrace.yaml"
 # What differs after any installation: logs; what is made anew from the rest; the copy that is kept of
-# the users before the last change of them; systemd's own state.
+# the users before the last change of them; systemd's own state; what is the tests'.
 BOOKKEEPING = ["/var/log/", "/var/cache/", "/etc/ld.so.cache$", "/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$",
                r"/var/lib/dpkg/(status|diversions|statoverride)-old$", "/var/lib/apt/(extended_states$|lists)",
-               "/var/lib/systemd/(catalog|random-seed|timers)"]
+               "/var/lib/systemd/(catalog|random-seed|timers)", "/test"]
 # As Debian's, with the owner that Ubuntu's gives; the kernel's log is the machine's, and the journal drops
 # what comes too fast.
 RSYSLOG = """
@@ -73,16 +75,16 @@ def dependencies():
 
 
 def fresh():
-    """A root with our packages' dependencies, and they beside it in /debs."""
+    """A root with our packages' dependencies; they and what the tests make are in /test."""
     box = Container(dependencies())
-    os.mkdir(box.path("/debs"))
+    os.mkdir(box.path("/test"))
     for deb in packages().values():
-        shutil.copy(deb, box.path("/debs"))
+        shutil.copy(deb, box.path("/test"))
     return box
 
 
 def install(box):
-    box.run("sh", "-c", "apt-get -y install /debs/*.deb")
+    box.run("sh", "-c", "apt-get -y install /test/*.deb")
 
 
 def purge(box):
@@ -223,10 +225,9 @@ def sees_the_machine_as_everybody_does():
         data_dir: {data}
         """
     configure(box, config.format(out="/var/lib/tailrace/confined", data="/var/lib/tailrace"))
-    box.write("/tmp/free.yaml", textwrap.dedent(config.format(out="/tmp/free", data="/tmp/data")))
-    tap.defer(lambda: box.run("rm", "-r", "/tmp/free.yaml", "/tmp/free", "/tmp/data"))
-    box.start("tailrace", "run", "-c", "/tmp/free.yaml")
-    paths = [box.path(p) for p in ("/var/lib/tailrace/confined", "/tmp/free")]
+    box.write("/test/free.yaml", textwrap.dedent(config.format(out="/test/free", data="/test/data")))
+    box.start("tailrace", "run", "-c", "/test/free.yaml")
+    paths = [box.path(p) for p in ("/var/lib/tailrace/confined", "/test/free")]
     confined, unconfined = tap.wait_until(lambda: all(map(series, paths)) and map(series, paths), 30, "scrapes")
     tap.ok(len(unconfined) > 150, f"{len(unconfined)} series")
     tap.is_((sorted(confined - unconfined), sorted(unconfined - confined)), ([], []),
@@ -253,7 +254,7 @@ def counts_the_processes_of_strangers():
     tap.wait_until(lambda: os.path.exists(box.path(out)) and count_pids(box.path(out)), 20, "a scrape")
     before = count_pids(box.path(out))
     for _ in range(30):
-        box.start("setpriv", "--reuid=nobody", "--clear-groups", "sleep", "600")
+        box.start("sleep", "600", user="nobody")
     tap.wait_until(lambda: count_pids(box.path(out)) >= before + 30, 20,
                    lambda: f"30 more than {before}, not {count_pids(box.path(out))}")
 
@@ -302,10 +303,68 @@ def port_514_by_socket_activation():
 def port_514_by_a_capability():
     box = running()
     dir = "/etc/systemd/system/tailrace.service.d"
-    listen = ["udp://127.0.0.1:514", "tcp://127.0.0.1:514"]
     box.write(f"{dir}/bind.conf", MAY_BIND)
+    tap.defer(lambda: box.run("systemctl", "daemon-reload"))
     tap.defer(lambda: shutil.rmtree(box.path(dir)))
-    tap.is_(takes_port_514(box, listen), f"{1 << 10:016x}", "capabilities")
+    tap.is_(takes_port_514(box, ["udp://127.0.0.1:514", "tcp://127.0.0.1:514"]), f"{1 << 10:016x}",
+            "capabilities")
+
+
+@tap.test(limit=600)
+def every_kind_of_socket_can_be_used():
+    box, loki, kafka, far = running(), FakeLoki(), MockKafka({"in": 1, "out": 1}), StreamPeer()
+    run = "/run/tailrace"
+    configure(box, f"""
+        sources:
+          net: {{type: syslog, listen: ["unix://{run}/log", "unix-stream://{run}/stream"]}}
+          topic: {{type: kafka, brokers: ["{kafka.brokers}"], topics: [in], group: test, start_at: beginning}}
+        sinks:
+          loki: {{type: loki, inputs: [net, topic], url: "http://localhost:{loki.port}", batch: {{max_wait: 20ms}}}}
+          out: {{type: kafka, inputs: [net], brokers: ["{kafka.brokers}"], topic: out, encoding: raw}}
+          far: {{type: socket, inputs: [net], address: "tcp://{far.address}", encoding: raw}}
+        """)
+    kafka.produce("in", 0, b"by a topic")
+    box.run("logger", "--socket-errors=on", "-d", "-u", f"{run}/log", "-t", "test", "by a datagram")
+    box.run("logger", "--socket-errors=on", "-T", "-u", f"{run}/stream", "-t", "test", "by a stream")
+    want = {b"by a datagram", b"by a stream"}
+    loki.wait_lines(3)
+    tap.is_(set(loki.lines()), want | {b"by a topic"}, "by HTTP")
+    tap.wait_until(lambda: {r.value for r in kafka.records("out")} == want, 20, "to a topic")
+    tap.wait_until(lambda: far.received and set(bytes(far.received[0]).splitlines()) == want, 20,
+                   lambda: f"by TCP, not {far.received}")
+
+
+@tap.test(limit=600)
+def permissions_are_named_and_granted():
+    box, path = running(), "/var/log/roots"
+    box.write(path, "a secret\n")
+    os.chmod(box.path(path), 0o600)
+    box.write(CONFIG, f"sources: {{a: {{type: file, include: [/var/log/syslog, {path}]}}}}\n"
+                      "sinks: {out: {type: blackhole, inputs: [a]}}\n")
+    box.run("logger", "-u", "/run/rsyslog.sock", "so that there is a file")
+    tap.wait_until(lambda: os.path.exists(box.path("/var/log/syslog")), 10, "rsyslog's file")
+
+    def advice():
+        code, said = box.try_("tailrace", "check", "--permissions", "-c", CONFIG)
+        return code, re.findall("^    (.*)$", said, re.M)
+    box.run("deluser", "tailrace", "adm")
+    code, first = advice()
+    tap.is_(code, 1, "exit code")
+    acl, group = f"setfacl -m u:tailrace:r {path}", "usermod -aG adm tailrace"
+    tap.is_([x for x in first if "CAP_" not in x], [acl, group], "what is advised")
+    tap.like(first[1], "CAP_DAC_READ_SEARCH", "the capability is second to the ACL")
+    for line in (acl, group):
+        box.run(*line.split())
+    tap.is_(advice(), (0, []), "when that is done")
+
+
+@tap.test(limit=600)
+def reloads():
+    box = running()
+    pid, _ = configure(box, "")
+    box.run("systemctl", "reload", "tailrace")
+    tap.is_((box.show("tailrace", "ActiveState"), box.show("tailrace", "MainPID")), ("active", pid), "goes on")
+    tap.wait_until(lambda: "SIGHUP" in box.run("journalctl", "--no-pager", f"_PID={pid}"), 10, "it was told")
 
 
 @tap.test(limit=600)
@@ -316,7 +375,8 @@ def a_wrong_configuration_is_not_tried_again():
     tap.ok(said[0] != 0, f"it isn't started: {said}")
     tap.is_((box.show("tailrace", "ActiveState"), box.show("tailrace", "SubState"), box.show("tailrace", "NRestarts")),
             ("failed", "failed", "0"), "state of the service")
-    tap.like(box.run("journalctl", "--no-pager", "-u", "tailrace"), r"tailrace.yaml:1:.*fiel", "why")
+    tap.wait_until(lambda: re.search(r"tailrace\[\d+\]:.*tailrace.yaml:1:.*fiel",
+                                     box.run("journalctl", "--no-pager", "-u", "tailrace")), 10, "it says why")
 
 
 @tap.test(limit=600)
