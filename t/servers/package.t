@@ -65,12 +65,17 @@ def packages():
     return {name: f for name, f in found.items() if not name.endswith("-dbgsym")}
 
 
+def control(name, how, what):
+    """A field, or a file, of a package's control information."""
+    return subprocess.run(["dpkg-deb", how, packages()[name], what], stdout=subprocess.PIPE, text=True,
+                          check=True).stdout.strip()
+
+
 def dependencies():
     """What our packages need of Debian, the first of each choice."""
     names = set()
-    for deb in packages().values():
-        text = subprocess.run(["dpkg-deb", "-f", deb, "Depends"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        names |= {re.match(r"\s*([\w.+-]+)", choice)[1] for choice in text.strip().split(",")}
+    for name in packages():
+        names |= {re.match(r"\s*([\w.+-]+)", choice)[1] for choice in control(name, "-f", "Depends").split(",")}
     return sorted((names - set(packages())) | {"acl", "rsyslog", "systemd"})
 
 
@@ -145,6 +150,31 @@ def lintian_is_content():
     r = subprocess.run([lintian, "--allow-root", "--fail-on", "error,warning", *packages().values()],
                        capture_output=True, text=True)
     tap.is_((r.returncode, r.stdout), (0, ""), "lintian")
+
+
+def contents(name):
+    """The paths in a package."""
+    r = subprocess.run(["dpkg-deb", "--fsys-tarfile", packages()[name]], stdout=subprocess.PIPE, check=True)
+    r = subprocess.run(["tar", "-t"], input=r.stdout, stdout=subprocess.PIPE, check=True)
+    return {line[1:] for line in r.stdout.decode().splitlines()}
+
+
+@tap.test(limit=600)
+def what_make_install_puts_there_is_complete():
+    have_ = contents("tailrace")
+    want = {CONFIG, "/usr/bin/tailrace", "/lib/systemd/system/tailrace.service", "/usr/lib/sysusers.d/tailrace.conf",
+            "/usr/lib/tmpfiles.d/tailrace.conf", "/usr/share/bash-completion/completions/tailrace",
+            "/usr/share/zsh/site-functions/_tailrace", "/usr/share/fish/vendor_completions.d/tailrace.fish",
+            "/usr/share/man/man1/tailrace.1.gz", "/usr/share/man/man5/tailrace.yaml.5.gz"}
+    tap.is_(want - have_, set(), "missing")
+    for name, number in (("tailrace", 10), ("tailrace-kafka", 2)):
+        files = "\n".join(contents(name))
+        modules = {"-".join(m) for m in re.findall(r"/plugins/(source|transform|sink)_(\w+)\.so$", files, re.M)}
+        pages = {"-".join(m) for m in re.findall(r"/tailrace-(source|transform|sink)-(\w+)\.5\.gz$", files, re.M)}
+        tap.ok(len(modules) >= number, f"{name}: {len(modules)} plugins")
+        tap.is_(pages, modules, f"{name}: a page for each plugin")
+    tap.is_(control("tailrace", "--info", "conffiles"), CONFIG, "what an upgrade doesn't overwrite")
+    tap.ok({"/usr/include/tailrace/plugin/plugin.h"} <= contents("tailrace-dev"), "headers")
 
 
 @tap.test(limit=600)
