@@ -38,6 +38,16 @@ static void notify(const char *state)
 #endif
 }
 
+/* A service of Type=notify-reload tells when it begins, by the clock that systemd compares, and
+ * READY=1 when it is done. */
+static void notify_reloading(void)
+{
+	char state[64];
+	snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld",
+		 (long long)(tr_mono_ns() / 1000));
+	notify(state);
+}
+
 static void on_poll(uv_timer_t *t)
 {
 	struct run *r = t->data;
@@ -86,7 +96,9 @@ static void on_hup(uv_signal_t *s, int signo)
 {
 	(void)s;
 	(void)signo;
+	notify_reloading();
 	tr_log(TR_LOG_INFO, NULL, "SIGHUP: nothing is reloaded; restart to apply a new configuration");
+	notify("READY=1");
 }
 
 static void on_watchdog(uv_timer_t *t)
