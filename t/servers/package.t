@@ -258,10 +258,13 @@ def sees_the_machine_as_everybody_does():
     box.write("/test/free.yaml", textwrap.dedent(config.format(out="/test/free", data="/test/data")))
     box.start("tailrace", "run", "-c", "/test/free.yaml")
     paths = [box.path(p) for p in ("/var/lib/tailrace/confined", "/test/free")]
-    confined, unconfined = tap.wait_until(lambda: all(map(series, paths)) and map(series, paths), 30, "scrapes")
-    tap.ok(len(unconfined) > 150, f"{len(unconfined)} series")
-    tap.is_((sorted(confined - unconfined), sorted(unconfined - confined)), ([], []),
-            "series that only the service has, and that it hasn't")
+
+    def differ():
+        confined, unconfined = (series(p) or set() for p in paths)
+        return sorted(confined ^ unconfined) if confined and unconfined else ["no scrape yet"]
+    # What comes or goes on the machine is seen by one of them first.
+    tap.wait_until(lambda: not differ(), 30, lambda: f"series of one only: {differ()}")
+    tap.ok(len(series(paths[0])) > 150, f"{len(series(paths[0]))} series")
 
 
 def count_pids(path):
@@ -283,7 +286,7 @@ def counts_the_processes_of_strangers():
         """)
     tap.wait_until(lambda: os.path.exists(box.path(out)) and count_pids(box.path(out)), 20, "a scrape")
     before = count_pids(box.path(out))
-    for _ in range(30):
+    for _ in range(40):
         box.start("sleep", "600", user="nobody")
     tap.wait_until(lambda: count_pids(box.path(out)) >= before + 30, 20,
                    lambda: f"30 more than {before}, not {count_pids(box.path(out))}")
@@ -357,7 +360,7 @@ def every_kind_of_socket_can_be_used():
     box.run("logger", "--socket-errors=on", "-d", "-u", f"{run}/log", "-t", "test", "by a datagram")
     box.run("logger", "--socket-errors=on", "-T", "-u", f"{run}/stream", "-t", "test", "by a stream")
     want = {b"by a datagram", b"by a stream"}
-    loki.wait_lines(3)
+    loki.wait_lines(3, 60)
     tap.is_(set(loki.lines()), want | {b"by a topic"}, "by HTTP")
     tap.wait_until(lambda: {r.value for r in kafka.records("out")} == want, 20, "to a topic")
     tap.wait_until(lambda: far.received and set(bytes(far.received[0]).splitlines()) == want, 20,
