@@ -234,15 +234,18 @@ static int take_captures(struct job *j, const struct rule *rule, tr_str subject,
 {
 	struct regex *r = j->r;
 	struct scratch *s = j->s;
+	struct tr_cell *const *plain = s->plain;
 	struct tr_cell when = { .type = TR_NONE };
-	for (size_t i = 0; i < rule->ncaptures; i++) {
-		uint32_t g = rule->captures[i].group, out = rule->captures[i].out;
-		if (ov[2 * g] == SIZE_MAX)
+	const struct capture *c = rule->captures, *end = c + rule->ncaptures;
+	for (; c < end; c++) {
+		uint32_t out = c->out;
+		const size_t *at = &ov[2 * c->group];
+		if (at[0] == SIZE_MAX)
 			continue;
-		tr_str text = { subject.p + ov[2 * g], ov[2 * g + 1] - ov[2 * g] };
+		tr_str text = { subject.p + at[0], at[1] - at[0] };
 		struct tr_cell cell;
-		if (s->plain[out]) {
-			s->plain[out][row] = tr_cell_of(text);
+		if (plain[out]) {
+			plain[out][row] = tr_cell_of(text);
 			continue;
 		}
 		if (r->outs[out].type == TR_STRING) {
