@@ -13,9 +13,10 @@ import time
 
 import tap
 import work
-from tailrace import PROGRAM, Agent, free_port, tempdir, yaml
+from tailrace import PROGRAM, TOP_BUILD, Agent, free_port, tempdir, yaml
 from throughput import BARE, Receiver, agent
 
+FLOOD = os.path.join(TOP_BUILD, "t/bench/flood")
 SENT = "tailrace_component_sent_events_total"
 
 # Appends the block to the file at so many bytes a second until its input ends.
@@ -29,22 +30,6 @@ while not select.select([0], [], [], 0)[0]:
     time.sleep(max(0, began + sent / rate - time.monotonic()))
 print(sent)
 """
-
-# Datagrams at a rate, a hundred at a time.
-SENDER = """
-import socket, sys, time
-port, total, rate = (int(a) for a in sys.argv[1:])
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.connect(("127.0.0.1", port))
-m, began, send = b"<134>1 2026-11-21T10:00:00.000Z web1 nginx 4711 - - " + b"x" * 100, time.monotonic(), s.send
-for i in range(0, total, 100):
-    for _ in range(100):
-        send(m)
-    while time.monotonic() < began + i / rate:
-        pass
-print(total / (time.monotonic() - began))
-"""
-
 
 class Writer:
     """Another process that writes at a steady rate, `mb_s` MB/s."""
@@ -252,7 +237,7 @@ def datagrams(_, smoke):
     a = Agent({"sources": {"in": {"type": "syslog", "listen": [f"udp://127.0.0.1:{port}"]}},
                "sinks": {"out": {"type": "blackhole", "inputs": ["in"]}}})
     before = a.cpu_s()
-    p = subprocess.run([sys.executable, "-c", SENDER, str(port), str(total), "200000"],
+    p = subprocess.run([FLOOD, str(port), str(total), "200000"],
                        stdout=subprocess.PIPE, text=True, check=True)
     last = [-1]
 
