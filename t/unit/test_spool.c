@@ -506,7 +506,8 @@ static void test_B3_older_slot_names_what_is_unlinked(void **state)
 
 static void test_garbage_files_are_left_alone(void **state)
 {
-	static const char *const names[] = { "0.seg", "core", "0000000000000002.seg.bad", "zz.seg" };
+	static const char *const names[] = { "0.seg", "core", "0000000000000002.seg.bad",
+					     "zz.seg" };
 	char path[160];
 	(void)state;
 	open_it(MIB);
@@ -589,7 +590,8 @@ static void test_B4_opening_reads_no_backlog(void **state)
 	uint64_t large = cost_of_opening(true);
 	assert_in_range(large, 0, small + 1000);
 	fill(200, 201, 60000);
-	/* not closed: headers of what was written since the ledger was saved last, never payloads */
+	/* not closed: headers of what was written since the ledger was saved last, never payloads
+	 */
 	assert_in_range(cost_of_opening(false), 0, small + 20000);
 	assert_int_equal(events(), 402);
 	reads(0, 201);
