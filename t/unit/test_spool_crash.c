@@ -415,7 +415,7 @@ static void test_B8_random_sequences(void **state)
 {
 	const char *n = getenv("TR_SPOOL_SEQUENCES"), *seed = getenv("TR_SPOOL_SEED");
 	uint64_t from = seed ? strtoull(seed, NULL, 10) : 1;
-	uint64_t to = from + (n ? strtoull(n, NULL, 10) : 50);
+	uint64_t to = from + (n ? strtoull(n, NULL, 10) : 30);
 	(void)state;
 	for (; from < to; from++) {
 		printf("# seed %llu\n", (unsigned long long)from);
