@@ -26,7 +26,7 @@ bool tr_spool_is_settled(const struct tr_spool_survey *v, uint64_t number, uint6
 	return number < m->segment || (number == m->segment && offset < m->offset);
 }
 
-static int add_damage(struct walk *w, struct tr_spool_damage d)
+static int add_damage(struct walk *w, uint64_t number, uint64_t from, uint64_t to)
 {
 	struct tr_spool_survey *v = w->v;
 	if (v->ndamage == v->cap) {
@@ -37,8 +37,11 @@ static int add_damage(struct walk *w, struct tr_spool_damage d)
 		v->damage = more;
 		v->cap = cap;
 	}
-	d.first_event = v->next_event;
-	v->damage[v->ndamage++] = d;
+	v->damage[v->ndamage++] = (struct tr_spool_damage){ .number = number,
+							    .last = number,
+							    .from = from,
+							    .to = to,
+							    .first_event = v->next_event };
 	w->nopen++;
 	return 0;
 }
@@ -60,33 +63,23 @@ static void goes_on_at(struct walk *w, uint64_t event)
 	w->has_event = true;
 }
 
-/* The next good frame from `at` on: 1, 0 or -errno; *bad is where something else begins, if it
- * does. */
-static int next_frame(struct walk *w, const struct tr_spool_seg *g, uint64_t *at, uint64_t *bad,
+/* The next good header from `at` on: 1, or 2 when its payload is bad; 0: there is none; -errno. */
+static int next_frame(struct walk *w, const struct tr_spool_seg *g, uint64_t *at,
 		      struct tr_spool_head *h)
 {
 	uint64_t from = *at;
-	*bad = UINT64_MAX;
-	while (from < g->size) {
-		int rc = *bad == UINT64_MAX ? tr_spool_head_at(g, from, h)
-					    : tr_spool_head_find(g, from, at, h);
-		if (rc == 1 && *bad == UINT64_MAX)
-			*at = from;
-		if (rc == 1 && w->depth == TR_SPOOL_PAYLOADS)
-			rc = tr_spool_payload_at(g, *at, h, &w->payload);
-		else if (rc == 0 && *bad != UINT64_MAX)
-			return 0; /* nowhere else */
-		if (rc == 1 || (rc < 0 && rc != -EIO))
-			return rc;
-		if (*bad == UINT64_MAX)
-			*bad = from;
+	int rc = tr_spool_head_at(g, from, h);
+	while ((rc == 0 || rc == -EIO) && from < g->size) {
 		/* what can't be read is damage too */
-		if (rc == -EIO)
-			from = (from / BLOCK_BYTES + 1) * BLOCK_BYTES;
-		else
-			from = (*at > from ? *at : from) + 1;
+		from = rc == 0 ? from + 1 : (from / BLOCK_BYTES + 1) * BLOCK_BYTES;
+		rc = tr_spool_head_find(g, from, at, h);
+		if (rc == 0)
+			return 0;
 	}
-	return 0;
+	if (rc != 1 || w->depth == TR_SPOOL_HEADERS)
+		return rc == -EIO ? 0 : rc;
+	rc = tr_spool_payload_at(g, *at, h, &w->payload);
+	return rc == 0 || rc == -EIO ? 2 : rc;
 }
 
 static int walk_segment(struct walk *w, const struct tr_spool_file *f, bool is_last)
@@ -94,38 +87,41 @@ static int walk_segment(struct walk *w, const struct tr_spool_file *f, bool is_l
 	struct tr_spool_survey *v = w->v;
 	struct tr_spool_seg g = { .number = f->number, .size = f->size };
 	struct tr_spool_head h;
-	uint64_t at = 0, end = 0, bad;
+	uint64_t at, end = 0;
 	int rc = 0;
 	g.fd = tr_spool_seg_open(w->dir, f->number, O_RDONLY);
 	if (g.fd < 0) /* delivered meanwhile */
 		return g.fd == -ENOENT ? 0 : g.fd;
-	for (;;) {
+	while (rc == 0 && end < f->size) {
 		at = end;
-		rc = next_frame(w, &g, &at, &bad, &h);
-		if (rc < 0)
+		int found = next_frame(w, &g, &at, &h);
+		if (found < 0) {
+			rc = found;
 			break;
-		if (rc == 0)
+		}
+		if (found == 0)
 			at = f->size;
-		if (rc == 0 && is_last &&
+		if (found == 0 && is_last &&
 		    (v->ledger.tail.segment != f->number || end >= v->ledger.tail.offset))
 			v->torn_bytes = f->size - end;
-		else if (at > end && !tr_spool_is_filler(&g, end, at) &&
-			 (rc = add_damage(w, (struct tr_spool_damage){ .number = f->number,
-								       .last = f->number,
-								       .from = end,
-								       .to = at })) < 0)
+		else if (at > end && !tr_spool_is_filler(&g, end, at))
+			rc = add_damage(w, f->number, end, at);
+		end = at;
+		if (rc < 0 || found == 0)
 			break;
-		if (at >= f->size)
-			break;
+		end += TR_SPOOL_HEAD + h.len;
 		goes_on_at(w, h.first_event);
+		if (found == 2) {
+			rc = add_damage(w, f->number, at, end);
+			goes_on_at(w, h.first_event + h.events);
+			continue;
+		}
 		v->next_event += h.events;
-		end = at + TR_SPOOL_HEAD + h.len;
 		if (h.flags & TR_SPOOL_CUT)
 			continue;
 		v->frames++;
-		rc = w->visit ? w->visit(w->ctx, f->number, at, &h, tr_sb_view(&w->payload)) : 0;
-		if (rc != 0)
-			break;
+		if (w->visit)
+			rc = w->visit(w->ctx, f->number, at, &h, tr_sb_view(&w->payload));
 	}
 	close(g.fd);
 	return rc;
@@ -157,9 +153,11 @@ static int note_missing(struct walk *w, uint64_t expected, uint64_t number)
 		const struct tr_spool_drop *d = drop_from(&w->v->ledger, expected);
 		uint64_t until = d && d->first < number ? d->first : number;
 		if (until > expected) {
-			rc = add_damage(w, (struct tr_spool_damage){ .number = expected,
-								     .last = until - 1,
-								     .is_missing = true });
+			rc = add_damage(w, expected, 0, 0);
+			if (rc == 0) {
+				w->v->damage[w->v->ndamage - 1].last = until - 1;
+				w->v->damage[w->v->ndamage - 1].is_missing = true;
+			}
 			expected = until;
 		} else {
 			w->v->next_event += d->events;
@@ -193,10 +191,7 @@ static int walk_end(struct walk *w, uint64_t expected)
 		rc = note_missing(w, expected, tail->segment + 1);
 	else if (tail->event > v->next_event && last && last->number == tail->segment &&
 		 last->size < tail->offset)
-		rc = add_damage(w, (struct tr_spool_damage){ .number = last->number,
-							     .last = last->number,
-							     .from = last->size,
-							     .to = tail->offset });
+		rc = add_damage(w, last->number, last->size, tail->offset);
 	if (w->nopen)
 		goes_on_at(w, tail->event > v->next_event ? tail->event : v->next_event);
 	return rc;

@@ -615,7 +615,7 @@ static void test_B4_opening_reads_no_backlog(void **state)
 
 static void test_B5_cap_holds_and_all_gets_through(void **state)
 {
-	struct tr_spool_pos pos;
+	struct tr_spool_pos pos = { 0 };
 	uint32_t in = 0, out = 0;
 	(void)state;
 	open_it(MIB);
