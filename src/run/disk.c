@@ -403,8 +403,10 @@ static void finish_call(struct tr_disk *d)
 	tr_count_discarded(&d->host->counters, TR_REASON_DAMAGED, c->damaged);
 	if (c->settle || c->ledger_rc < 0)
 		d->save_due_ns = now + RETRY_NS;
-	if (c->append || c->sync)
-		d->retry_ns = c->append_rc < 0 || c->sync_rc < 0 ? now + RETRY_NS : 0;
+	if (c->append || c->sync) {
+		bool waits = c->sync_rc < 0 || (c->append_rc < 0 && !may_drop(d));
+		d->retry_ns = waits ? now + RETRY_NS : 0;
+	}
 	if (c->append)
 		finish_append(d);
 	if (c->sync && c->sync_rc == 0)
