@@ -225,17 +225,18 @@ static bool make_frames(struct tr_disk *d)
 /* The frame's view waits for the next sync, or for nothing where the sink isn't required. */
 static void frame_written(struct tr_disk *d, struct tr_disk_frame *f, struct tr_disk_frame ***end)
 {
-	free_bytes(d, &f->payload);
 	uint32_t events = f->view->nsel;
+	if (!d->kept_bytes)
+		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
+	d->kept_bytes += f->payload.cap; /* and what it is charged */
+	tr_sb_free(&f->payload);
+	atomic_fetch_add(&d->unsynced, events);
 	if (!f->view->required) {
 		view_done(d, &f->view, events);
 		free(f);
 		return;
 	}
-	if (!d->written)
-		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
 	tr_queue_release(&d->in, 0, events);
-	atomic_fetch_add(&d->unsynced, events);
 	d->written_bytes += f->view->charge;
 	f->next = NULL;
 	**end = f;
@@ -277,11 +278,12 @@ static void finish_sync(struct tr_disk *d)
 	while (d->written) {
 		struct tr_disk_frame *f = d->written;
 		d->written = f->next;
-		atomic_fetch_sub(&d->unsynced, f->view->nsel);
 		view_done(d, &f->view, 0);
 		free(f);
 	}
-	d->written_bytes = 0;
+	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
+	d->kept_bytes = d->written_bytes = 0;
+	atomic_store(&d->unsynced, 0);
 	d->sync_due_ns = TR_NEVER;
 }
 
@@ -422,7 +424,7 @@ static void finish_call(struct tr_disk *d)
 /* At most SYNC_NS after writing; sooner where producers would have to wait for it. */
 static bool sync_is_due(const struct tr_disk *d, int64_t now)
 {
-	return d->written && (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
+	return d->kept_bytes && (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
 			      atomic_load(&d->host->graph->draining));
 }
 
@@ -490,7 +492,7 @@ static void set_timer(struct tr_disk *d, int64_t now)
 	if (d->fresh && d->retry_ns > now && d->retry_ns < at)
 		at = d->retry_ns;
 	int64_t sync = d->sync_due_ns > d->retry_ns ? d->sync_due_ns : d->retry_ns;
-	if (d->written && sync < at)
+	if (d->kept_bytes && sync < at)
 		at = sync;
 	if (d->readable && d->read_due_ns > now && d->read_due_ns < at)
 		at = d->read_due_ns;
@@ -615,6 +617,7 @@ void tr_disk_close(struct tr_disk *d)
 	struct tr_spool_pos pos;
 	free_frames(d, d->fresh);
 	free_frames(d, d->written);
+	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
 	while (d->uncoded) {
 		struct tr_batch *v = d->uncoded;
 		d->uncoded = v->next;

@@ -59,6 +59,7 @@ struct tr_disk {
 	struct tr_disk_frame *written; /* appended, to be synced: their views wait for that */
 	uint32_t nfresh;
 	size_t written_bytes; /* that they are charged in the queue */
+	size_t kept_bytes;    /* of frames that the spool keeps until they are synced */
 	uint32_t ngot, next_got;
 	bool readable;       /* there may be more to read */
 	int64_t sync_due_ns; /* of what is written; TR_NEVER: nothing is */
