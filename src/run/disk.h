@@ -65,6 +65,7 @@ struct tr_disk {
 	int64_t sync_due_ns; /* of what is written; TR_NEVER: nothing is */
 	int64_t save_due_ns; /* of the ledger */
 	int64_t read_due_ns; /* nothing is read before that */
+	int64_t call_due_ns; /* nothing at all is done before that: there was no memory */
 	int64_t retry_ns;    /* nothing is written before that; 0: at once */
 	uint64_t settled_nread;
 	tr_metric *damaged_frames, *damaged_bytes, *syncs, *not_yet;
