@@ -2,7 +2,7 @@
 _tailrace() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} options=""
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check demo plugins run --help --version" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check demo plugins run spool --help --version" -- "$cur")
 		return
 	fi
 	case $prev in
@@ -20,6 +20,13 @@ _tailrace() {
 	if [[ ${COMP_WORDS[1]} = plugins && $cur != -* ]]; then
 		# a line a plugin: its kind, its type, what it does
 		options=$("${COMP_WORDS[0]}" plugins 2>/dev/null | awk '{ print $2 }')
+	fi
+	if [[ ${COMP_WORDS[1]} = spool && $cur != -* ]]; then
+		if [ "$COMP_CWORD" -gt 2 ]; then
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+			return
+		fi
+		options="ls cat verify repair"
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$cur")
 }

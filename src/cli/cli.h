@@ -29,6 +29,7 @@ int tr_cli_check(int argc, char **argv);
 int tr_cli_demo(int argc, char **argv);
 int tr_cli_plugins(int argc, char **argv);
 int tr_cli_run(int argc, char **argv);
+int tr_cli_spool(int argc, char **argv);
 
 /* ---- a command's arguments ---- */
 

@@ -15,6 +15,9 @@
 
 #include "base/io.h"
 
+/* no spool gets so far: numbers can be added to */
+#define NUMBER_MAX (UINT64_C(1) << 48)
+
 void tr_spool_seg_name(uint64_t number, char out[TR_SPOOL_NAME])
 {
 	snprintf(out, TR_SPOOL_NAME, "%016llx.seg", (unsigned long long)number);
@@ -25,7 +28,7 @@ static bool seg_number(const char *name, uint64_t *number)
 	char again[TR_SPOOL_NAME], *end;
 	*number = strtoull(name, &end, 16);
 	tr_spool_seg_name(*number, again);
-	return strcmp(name, again) == 0 && *number > 0;
+	return strcmp(name, again) == 0 && *number > 0 && *number < NUMBER_MAX;
 }
 
 /* The names of new directories are made durable, from the outermost that may be new. */

@@ -87,6 +87,7 @@ int tr_spool_ledger_load(int dir, const char *path, struct tr_spool_ledger *l,
 			 struct tr_spool_found *found, struct tr_err *e)
 {
 	char slots[2 * TR_SPOOL_SLOT];
+	unsigned good = 0;
 	*l = (struct tr_spool_ledger){ 0 };
 	*found = (struct tr_spool_found){ .nbad = 2 };
 	int fd = openat(dir, TR_SPOOL_LEDGER, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -109,8 +110,12 @@ int tr_spool_ledger_load(int dir, const char *path, struct tr_spool_ledger *l,
 			found->nbad--;
 			if (slot.seq >= l->seq)
 				*l = slot;
+			good = i;
 		}
 	}
+	/* the damaged one is the next to be written */
+	if (found->nbad == 1 && (l->seq + 1) % 2 == good)
+		l->seq++;
 	return 0;
 }
 

@@ -167,8 +167,8 @@ static int find_first_event(struct opening *o, size_t i, uint64_t *event)
 	return 0;
 }
 
-/* Where reading begins. Where the ledger is lost, or only its older half is left and names what has been
- * unlinked since, the files say it. */
+/* Where reading begins. Where the ledger is lost, or only its older half is left and names what has
+ * been unlinked since, the files say it. */
 static int find_start(struct opening *o)
 {
 	struct tr_spool *s = o->s;
@@ -229,8 +229,8 @@ static int tidy_end(struct opening *o, struct tr_err *e)
 	}
 	if (last->size > o->torn_at) {
 		tr_log(TR_LOG_WARN, s->name,
-		       "disk buffer: %s/%s ends in a frame that isn't whole: %llu bytes cut", s->path,
-		       name, (unsigned long long)(last->size - o->torn_at));
+		       "disk buffer: %s/%s ends in a frame that isn't whole: %llu bytes cut",
+		       s->path, name, (unsigned long long)(last->size - o->torn_at));
 		last->size = o->torn_at;
 		if (ftruncate(fd, (off_t)last->size) < 0)
 			rc = tr_err_sys(e, "truncate %s/%s", s->path, name);
@@ -284,13 +284,6 @@ static void say_what_was_found(const struct opening *o)
 	if (o->is_shrunk)
 		tr_log(TR_LOG_ERROR, s->name, "disk buffer: %s: a segment is shorter than it was",
 		       s->path);
-	for (size_t i = 0; i + 1 < s->nentries; i++) {
-		if (s->entries[i].last + 1 != s->entries[i + 1].number)
-			tr_log(TR_LOG_ERROR, s->name,
-			       "disk buffer: %s: segments %llx to %llx are missing", s->path,
-			       (unsigned long long)s->entries[i].last + 1,
-			       (unsigned long long)s->entries[i + 1].number - 1);
-	}
 }
 
 static int take_up(struct opening *o, struct tr_err *e)

@@ -12,6 +12,7 @@
 
 #define MAGIC       "\xd7TR\x1c"
 #define CHUNK_BYTES 65536u
+#define BLOCK_BYTES 4096u
 
 static uint64_t head_sum(const char *head, uint64_t number, uint64_t offset)
 {
@@ -98,8 +99,13 @@ int tr_spool_head_find(const struct tr_spool_seg *g, uint64_t offset, uint64_t *
 {
 	char *chunk = malloc(CHUNK_BYTES);
 	int rc = chunk ? 0 : -ENOMEM;
+	size_t want = CHUNK_BYTES;
 	while (rc == 0) {
-		ssize_t n = bytes_at(g, offset, chunk, CHUNK_BYTES);
+		ssize_t n = bytes_at(g, offset, chunk, want);
+		if (n == -EIO && want > BLOCK_BYTES) { /* as far as there is something to be read */
+			want = BLOCK_BYTES;
+			continue;
+		}
 		if (n < 0)
 			rc = (int)n;
 		if (n < (ssize_t)TR_SPOOL_HEAD)

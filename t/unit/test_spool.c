@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "flow/spool.h"
 #include "flow/spool_parts.h"
@@ -506,7 +507,8 @@ static void test_B3_older_slot_names_what_is_unlinked(void **state)
 
 static void test_garbage_files_are_left_alone(void **state)
 {
-	static const char *const names[] = { "0.seg", "core", "0000000000000002.seg.bad", "zz.seg" };
+	static const char *const names[] = { "0.seg", "core", "0000000000000002.seg.bad",
+					     "zz.seg" };
 	char path[160];
 	(void)state;
 	open_it(MIB);
@@ -547,13 +549,23 @@ static void test_newer_is_refused_untouched(void **state)
 	snprintf(cmd, sizeof cmd, "diff -r %s %s.was", dir, dir);
 	assert_int_equal(system(cmd), 0);
 
-	/* a newer ledger */
-	struct tr_spool_ledger l = { .seq = 1000 };
-	assert_int_equal(truncate(path, 3 * 140), 0);
-	tr_sb_clear(&sb);
-	tr_spool_slot_put(&sb, &l);
-	assert_int_equal(tr_spool_slot_get(tr_sb_view(&sb), &l), 0);
 	tr_sb_free(&sb);
+	assert_int_equal(truncate(path, 3 * (100 + TR_SPOOL_HEAD)), 0);
+	reopen(MIB);
+	reads(0, 3);
+
+	/* a newer ledger: its version is behind the magic, its checksum at the end */
+	char slot[TR_SPOOL_SLOT];
+	path_of(path, sizeof path, TR_SPOOL_LEDGER);
+	tr_spool_close(&s);
+	int fd = open(path, O_RDWR);
+	assert_int_equal(pread(fd, slot, sizeof slot, TR_SPOOL_SLOT), sizeof slot);
+	slot[8]++;
+	uint64_t sum = tr_hash(slot, sizeof slot - 8);
+	memcpy(slot + sizeof slot - 8, &sum, 8);
+	assert_int_equal(pwrite(fd, slot, sizeof slot, TR_SPOOL_SLOT), sizeof slot);
+	close(fd);
+	assert_int_equal(try_open(MIB), -EPROTO);
 }
 
 /* ---- B4: a huge backlog */
@@ -589,7 +601,8 @@ static void test_B4_opening_reads_no_backlog(void **state)
 	uint64_t large = cost_of_opening(true);
 	assert_in_range(large, 0, small + 1000);
 	fill(200, 201, 60000);
-	/* not closed: headers of what was written since the ledger was saved last, never payloads */
+	/* not closed: headers of what was written since the ledger was saved last, never payloads
+	 */
 	assert_in_range(cost_of_opening(false), 0, small + 20000);
 	assert_int_equal(events(), 402);
 	reads(0, 201);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* B6, B8: a disk buffer against a model, while calls fail and the power goes. The calls that change
- * files are taken over here: they can fail, and whatever wasn't synced can be undone, in part or whole.
- * TR_SPOOL_SEQUENCES and TR_SPOOL_SEED say how many sequences are played, and from which on. */
+ * files are taken over here: they can fail, and whatever wasn't synced can be undone, in part or
+ * whole. TR_SPOOL_SEQUENCES and TR_SPOOL_SEED say how many sequences are played, and from which on.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -35,9 +36,9 @@ struct undo {
 static struct {
 	struct undo v[4096];
 	size_t n;
-	unsigned fail;	/* percent of the calls */
+	unsigned fail; /* percent of the calls */
 	int err;
-	int die_after;	/* calls; -1: never */
+	int die_after; /* calls; -1: never */
 	bool is_dead;
 	bool drops_pages; /* a failed sync forgets what it should have written */
 	int nunlinks;
@@ -97,7 +98,8 @@ static void lose(int fd, const struct undo *u)
 	if (kept < u->nold)
 		assert_true(pwrite(fd, u->old + kept, u->nold - kept, u->at + (off_t)kept) >= 0);
 	if (u->nold < u->n)
-		assert_int_equal(ftruncate(fd, u->at + (off_t)(kept > u->nold ? kept : u->nold)), 0);
+		assert_int_equal(ftruncate(fd, u->at + (off_t)(kept > u->nold ? kept : u->nold)),
+				 0);
 }
 
 ssize_t pwrite64(int fd, const void *p, size_t n, off_t at);
@@ -318,8 +320,8 @@ static void sync_it(void)
 		want.synced = want.appended;
 }
 
-/* What is there after a new start: from a frame that wasn't settled later than it had to be, without a
- * hole, to one that is behind everything that was durable. */
+/* What is there after a new start: from a frame that wasn't settled later than it had to be,
+ * without a hole, to one that is behind everything that was durable. */
 static void start_again(int64_t max_bytes, uint32_t at_least)
 {
 	struct tr_sb sb = { 0 };
