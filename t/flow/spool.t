@@ -110,6 +110,7 @@ def S14_the_other_sink_never_notices():
     tap.is_(m.get(RECEIVED, component_id="loki"), n, "what was found counts as received")
     log.lines(10)
     agent.wait_metric(SENT, n + 10, 60, component_id="loki")
+    agent.wait_metric(SENT, 10, 20, component_id="good")
     strict(peer.lines(), counts(log), "the one that was dead")
     strict(read_lines(f"{dir}/good"), counts(log), "the other")
     tap.is_(agent.stop(), 0, "exit code")
@@ -220,7 +221,8 @@ def B6_a_full_disk():
     agent.faults("fsync@*/spool/*:*:EIO")
     agent.wait_metric("tailrace_component_errors_total", lambda n: n > 0, 20, kind="spool")
     agent.faults("")
-    agent.wait_metric(SENT, 10100, 20, component_id="loki")
+    for sink in ("loki", "good"):
+        agent.wait_metric(SENT, 10100, 20, component_id=sink)
     strict(peer.lines(), counts(log))
     strict(read_lines(f"{dir}/good"), counts(log))
     is_synced(agent, 10100)
