@@ -26,7 +26,7 @@
 #define LEVEL        1
 /* Unpacked; leaves room for what zstd adds to bytes that it can't pack. */
 #define RAW_MAX      (TR_SPOOL_FRAME_MAX - (TR_SPOOL_FRAME_MAX >> 6))
-#define KEEP_BYTES   (4u << 20) /* scratch that stays from one frame to the next */
+#define KEEP_BYTES   (2u << 20) /* scratch that stays from one frame to the next */
 #define SMALL_BYTES  (8u << 10) /* a frame that isn't worth a read buffer */
 #define WITH_SAMPLES 1
 #define IS_LOG       255

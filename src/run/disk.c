@@ -225,17 +225,18 @@ static bool make_frames(struct tr_disk *d)
 /* The frame's view waits for the next sync, or for nothing where the sink isn't required. */
 static void frame_written(struct tr_disk *d, struct tr_disk_frame *f, struct tr_disk_frame ***end)
 {
-	free_bytes(d, &f->payload);
 	uint32_t events = f->view->nsel;
+	if (!d->kept_bytes)
+		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
+	d->kept_bytes += f->payload.cap; /* and what it is charged */
+	tr_sb_free(&f->payload);
+	atomic_fetch_add(&d->unsynced, events);
 	if (!f->view->required) {
 		view_done(d, &f->view, events);
 		free(f);
 		return;
 	}
-	if (!d->written)
-		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
 	tr_queue_release(&d->in, 0, events);
-	atomic_fetch_add(&d->unsynced, events);
 	d->written_bytes += f->view->charge;
 	f->next = NULL;
 	**end = f;
@@ -277,11 +278,12 @@ static void finish_sync(struct tr_disk *d)
 	while (d->written) {
 		struct tr_disk_frame *f = d->written;
 		d->written = f->next;
-		atomic_fetch_sub(&d->unsynced, f->view->nsel);
 		view_done(d, &f->view, 0);
 		free(f);
 	}
-	d->written_bytes = 0;
+	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
+	d->kept_bytes = d->written_bytes = 0;
+	atomic_store(&d->unsynced, 0);
 	d->sync_due_ns = TR_NEVER;
 }
 
@@ -339,7 +341,8 @@ static bool pass_on_some(struct tr_disk *d)
 		struct tr_disk_got *got = &d->got[d->next_got];
 		if (i == TURN_VIEWS)
 			return true;
-		if (!tr_queue_has_room(&d->host->sink.in))
+		if (tr_graph_leaves_spooled(d->host->graph) ||
+		    !tr_queue_has_room(&d->host->sink.in))
 			return false;
 		if (pass_on(d, got) < 0) {
 			tr_loop_wake_at(&d->host->graph->loop, &d->task, tr_mono_ns() + 50 * TR_MS);
@@ -403,8 +406,10 @@ static void finish_call(struct tr_disk *d)
 	tr_count_discarded(&d->host->counters, TR_REASON_DAMAGED, c->damaged);
 	if (c->settle || c->ledger_rc < 0)
 		d->save_due_ns = now + RETRY_NS;
-	if (c->append || c->sync)
-		d->retry_ns = c->append_rc < 0 || c->sync_rc < 0 ? now + RETRY_NS : 0;
+	if (c->append || c->sync) {
+		bool waits = c->sync_rc < 0 || (c->append_rc < 0 && !may_drop(d));
+		d->retry_ns = waits ? now + RETRY_NS : 0;
+	}
 	if (c->append)
 		finish_append(d);
 	if (c->sync && c->sync_rc == 0)
@@ -420,14 +425,14 @@ static void finish_call(struct tr_disk *d)
 /* At most SYNC_NS after writing; sooner where producers would have to wait for it. */
 static bool sync_is_due(const struct tr_disk *d, int64_t now)
 {
-	return d->written && (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
-			      atomic_load(&d->host->graph->draining));
+	return d->kept_bytes && (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
+				 atomic_load(&d->host->graph->draining));
 }
 
 static bool may_read(struct tr_disk *d, int64_t now)
 {
 	return d->readable && d->next_got == d->ngot && now >= d->read_due_ns &&
-	       !atomic_load(&d->host->graph->leaving) && tr_queue_has_room(&d->host->sink.in) &&
+	       !tr_graph_leaves_spooled(d->host->graph) && tr_queue_has_room(&d->host->sink.in) &&
 	       tr_account_ask(&d->account, READ_BYTES);
 }
 
@@ -446,11 +451,32 @@ static void wake_at(struct tr_disk *d, int64_t ns)
 	tr_loop_wake_at(&d->host->graph->loop, &d->task, ns);
 }
 
-/* One call for all that has come up. */
-static void start_call(struct tr_disk *d)
+/* No memory to begin it with: all is as before, and it is tried again soon. */
+static void undo_call(struct tr_disk *d, int64_t now)
 {
 	struct tr_disk_call *c = &d->call;
-	int64_t now = tr_mono_ns();
+	if (c->settle) {
+		pthread_mutex_lock(&d->lock);
+		d->settling = true;
+		pthread_mutex_unlock(&d->lock);
+	}
+	if (c->save)
+		d->save_due_ns = now;
+	for (struct tr_disk_frame *f = c->frames; f; f = f->next)
+		d->nfresh++;
+	if (c->append)
+		d->fresh = c->frames;
+	d->call_due_ns = now + 50 * TR_MS;
+	atomic_fetch_sub(&d->host->calls, 1);
+	atomic_store(&d->calling, false);
+}
+
+/* One call for all that has come up. */
+static void start_call(struct tr_disk *d, int64_t now)
+{
+	struct tr_disk_call *c = &d->call;
+	if (now < d->call_due_ns)
+		return;
 	*c = (struct tr_disk_call){ 0 };
 	c->settle = take_settled(d, &c->settled);
 	c->save = now >= d->save_due_ns;
@@ -471,14 +497,8 @@ static void start_call(struct tr_disk *d)
 	}
 	atomic_fetch_add(&d->host->calls, 1); /* the end waits for it */
 	atomic_store(&d->calling, true);
-	if (tr_loop_io(&d->host->graph->loop, call_spool, spool_called, d) < 0) {
-		/* no memory: as if all of it had failed */
-		c->append_rc = c->append ? -ENOMEM : 0;
-		c->ledger_rc = c->settle || c->save ? -ENOMEM : 0;
-		c->sync_rc = c->sync ? -ENOMEM : 0;
-		c->read_rc = c->read ? -ENOMEM : 0;
-		spool_called(d);
-	}
+	if (tr_loop_io(&d->host->graph->loop, call_spool, spool_called, d) < 0)
+		undo_call(d, now);
 }
 
 /* When it wants to run again though nobody wakes it. */
@@ -488,12 +508,14 @@ static void set_timer(struct tr_disk *d, int64_t now)
 	if (d->fresh && d->retry_ns > now && d->retry_ns < at)
 		at = d->retry_ns;
 	int64_t sync = d->sync_due_ns > d->retry_ns ? d->sync_due_ns : d->retry_ns;
-	if (d->written && sync < at)
+	if (d->kept_bytes && sync < at)
 		at = sync;
 	if (d->readable && d->read_due_ns > now && d->read_due_ns < at)
 		at = d->read_due_ns;
 	if (at != TR_NEVER)
-		wake_at(d, at);
+		wake_at(d, at > d->call_due_ns ? at : d->call_due_ns);
+	else if (d->call_due_ns > now)
+		wake_at(d, d->call_due_ns);
 }
 
 static void run_disk(struct tr_task *t, unsigned worker)
@@ -507,7 +529,7 @@ static void run_disk(struct tr_task *t, unsigned worker)
 	if (!atomic_load(&d->calling) || !d->call.read)
 		more |= pass_on_some(d);
 	if (!atomic_load(&d->calling)) {
-		start_call(d);
+		start_call(d, tr_mono_ns());
 		set_timer(d, tr_mono_ns());
 	}
 	tr_metric_set(d->not_yet, (int64_t)tr_disk_at_risk(d));
@@ -584,9 +606,10 @@ int tr_disk_open(struct tr_host *h, struct tr_err *e)
 					  TR_COUNTER, NULL, NULL);
 	d->syncs = tr_host_metric(h, "tailrace_spool_syncs_total",
 				  "Times that a disk buffer was synced.", TR_COUNTER, NULL, NULL);
-	d->not_yet = tr_host_metric(h, "tailrace_spool_unsynced_events",
-				    "Events that came in and aren't durable in the disk buffer yet.",
-				    TR_GAUGE, NULL, NULL);
+	d->not_yet =
+		tr_host_metric(h, "tailrace_spool_unsynced_events",
+			       "Events that came in and aren't durable in the disk buffer yet.",
+			       TR_GAUGE, NULL, NULL);
 	int rc = open_spool(d, e);
 	if (rc == 0)
 		tr_count(&h->counters.received, events_in(d));
@@ -613,6 +636,7 @@ void tr_disk_close(struct tr_disk *d)
 	struct tr_spool_pos pos;
 	free_frames(d, d->fresh);
 	free_frames(d, d->written);
+	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
 	while (d->uncoded) {
 		struct tr_batch *v = d->uncoded;
 		d->uncoded = v->next;

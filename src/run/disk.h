@@ -59,11 +59,13 @@ struct tr_disk {
 	struct tr_disk_frame *written; /* appended, to be synced: their views wait for that */
 	uint32_t nfresh;
 	size_t written_bytes; /* that they are charged in the queue */
+	size_t kept_bytes;    /* of frames that the spool keeps until they are synced */
 	uint32_t ngot, next_got;
 	bool readable;       /* there may be more to read */
 	int64_t sync_due_ns; /* of what is written; TR_NEVER: nothing is */
 	int64_t save_due_ns; /* of the ledger */
 	int64_t read_due_ns; /* nothing is read before that */
+	int64_t call_due_ns; /* nothing at all is done before that: there was no memory */
 	int64_t retry_ns;    /* nothing is written before that; 0: at once */
 	uint64_t settled_nread;
 	tr_metric *damaged_frames, *damaged_bytes, *syncs, *not_yet;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define NOT_REQUIRED_NS TR_SEC /* of a drain */
+#define LEAVE_NS TR_SEC
 
 static struct tr_host *host_of(struct tr_graph *g, size_t i)
 {
@@ -217,6 +218,7 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 {
 	*g = (struct tr_graph){ .config = config, .once = once, .nhosts = config->ncomponents };
 	atomic_init(&g->live, true);
+	atomic_init(&g->leave_ns, TR_NEVER);
 	g->start_wall_ns = tr_wall_ns();
 	pthread_mutex_init(&g->own_lock, NULL);
 	g->lock_fd = -1;
@@ -284,7 +286,13 @@ void tr_graph_drain(struct tr_graph *g)
 
 void tr_graph_leave_spooled(struct tr_graph *g)
 {
-	atomic_store(&g->leaving, true);
+	atomic_store(&g->leave_ns, tr_mono_ns() + LEAVE_NS);
+}
+
+bool tr_graph_leaves_spooled(const struct tr_graph *g)
+{
+	int64_t at = atomic_load(&g->leave_ns);
+	return at != TR_NEVER && tr_mono_ns() >= at;
 }
 
 void tr_graph_give_up(struct tr_graph *g)
@@ -310,8 +318,8 @@ bool tr_graph_all_ended(struct tr_graph *g)
 /* What it has was sent, or is on disk where that is enough. */
 static bool sink_is_drained(const struct tr_graph *g, struct tr_host *h)
 {
-	if (h->disk && !(atomic_load(&g->leaving) ? tr_disk_is_spooled(h->disk)
-						  : tr_disk_events(h->disk) == 0))
+	if (h->disk && !(tr_graph_leaves_spooled(g) ? tr_disk_is_spooled(h->disk)
+						    : tr_disk_events(h->disk) == 0))
 		return false;
 	return tr_sink_idle(&h->sink);
 }

@@ -66,8 +66,9 @@ static struct tr_col *some_col(const struct made *m, uint16_t i)
 	enum tr_col_kind kind = below(2) ? TR_LABEL : TR_FIELD;
 	enum tr_col_shape shape = (enum tr_col_shape)below(3);
 	uint32_t n = shape == TR_CONST ? 1 : shape == TR_SEGMENT ? b->nsegs : b->nrows;
-	int len = snprintf(name, sizeof name, i ? "name%d" : "", i);
-	struct tr_col *c = tr_col_new(tr_name((tr_str){ name, (size_t)len }), kind, shape, n);
+	int len = snprintf(name, sizeof name, "%d", i);
+	/* the first one's name is empty */
+	struct tr_col *c = tr_col_new(tr_name((tr_str){ name, i ? (size_t)len : 0 }), kind, shape, n);
 	c->captured = below(2);
 	for (uint32_t k = 0; k < n; k++)
 		c->cells[k] = some_cell(m, kind);
