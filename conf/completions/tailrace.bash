@@ -2,7 +2,7 @@
 _tailrace() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} options=""
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "check demo plugins replay run --help --version" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "check demo plugins replay run spool --help --version" -- "$cur")
 		return
 	fi
 	case $prev in
@@ -26,6 +26,13 @@ _tailrace() {
 	if [[ ${COMP_WORDS[1]} = replay && $cur != -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
+	fi
+	if [[ ${COMP_WORDS[1]} = spool && $cur != -* ]]; then
+		if [ "$COMP_CWORD" -gt 2 ]; then
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+			return
+		fi
+		options="ls cat verify repair"
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$cur")
 }

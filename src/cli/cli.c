@@ -60,6 +60,15 @@ static const struct tr_command commands[] = {
 	  "  TYPE           of one type only: file, or source_file where several kinds have it\n"
 	  "      --format   text for people, man for a manual page, json-schema for editors\n",
 	  tr_cli_plugins },
+	{ "spool", "ls|cat|verify|repair DIR", "look into a disk buffer, and repair it",
+	  "  ls       its segments: bytes, events, and how many of these aren't delivered yet\n"
+	  "  cat      the events that aren't delivered yet, one a line, as JSON\n"
+	  "  verify   check every byte; exits with 1 when something is damaged, and names it\n"
+	  "  repair   cut out what is damaged; the damaged files are kept as *.bad\n"
+	  "  DIR      data_dir/spool/NAME\n"
+	  "\n"
+	  "All but repair only read, also while the agent runs.\n",
+	  tr_cli_spool },
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -30,6 +30,7 @@ int tr_cli_demo(int argc, char **argv);
 int tr_cli_plugins(int argc, char **argv);
 int tr_cli_replay(int argc, char **argv);
 int tr_cli_run(int argc, char **argv);
+int tr_cli_spool(int argc, char **argv);
 
 /* Whether that user (NULL: as tr_user_find says) can use what the configuration touches; an exit status. */
 struct tr_config;

@@ -24,6 +24,14 @@ struct tr_sink_cfg {
 };
 enum tr_buffer_type { TR_BUFFER_MEMORY, TR_BUFFER_DISK };
 
+/* Bytes of memory that a disk buffer has: half of it before the disk, half behind it. */
+static inline int64_t tr_disk_memory(int64_t memory_limit)
+{
+	int64_t mib = INT64_C(1) << 20, share = memory_limit / 8;
+
+	return share < 2 * mib ? 2 * mib : share > 8 * mib ? 8 * mib : share;
+}
+
 /* What every source has. */
 struct tr_source_cfg {
 	struct tr_map labels;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The data directory: made when missing, refused when a stranger could write there, locked so that
  * two agents never share one. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -59,4 +60,31 @@ int tr_data_dir_open(const char *dir, struct tr_err *e)
 		return rc;
 	}
 	return fd;
+}
+
+static bool has_disk_buffer(const struct tr_config *c, const char *name)
+{
+	for (size_t i = 0; i < c->ncomponents; i++) {
+		const struct tr_component *comp = &c->components[i];
+		if (comp->kind == TR_SINK && comp->sink.buffer_type == TR_BUFFER_DISK &&
+		    strcmp(comp->id, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+void tr_data_dir_strangers(const struct tr_config *c)
+{
+	char path[PATH_MAX];
+	const struct dirent *de;
+	snprintf(path, sizeof path, "%s/spool", c->data_dir.p);
+	DIR *dir = opendir(path);
+	while (dir && (de = readdir(dir)))
+		if (de->d_name[0] != '.' && !has_disk_buffer(c, de->d_name))
+			tr_log(TR_LOG_WARN, NULL,
+			       "%s/%s is a disk buffer that no sink of the configuration has: it stays as "
+			       "it is",
+			       path, de->d_name);
+	if (dir)
+		closedir(dir);
 }

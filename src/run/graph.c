@@ -11,10 +11,18 @@
 #include "base/io.h"
 
 #define NOT_REQUIRED_NS TR_SEC /* of a drain */
+#define LEAVE_NS TR_SEC
 
 static struct tr_host *host_of(struct tr_graph *g, size_t i)
 {
 	return &g->hosts[i];
+}
+
+static void wake(struct tr_host *h)
+{
+	tr_host_wake(h);
+	if (h->disk)
+		tr_task_wake(&h->disk->task);
 }
 
 /* ---- opening ---- */
@@ -33,7 +41,11 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 	struct tr_sink *s = &h->sink;
 	static const enum tr_queue_full full[] = { TR_QUEUE_BLOCK, TR_QUEUE_DROP_NEWEST,
 						   TR_QUEUE_DROP_OLDEST };
-	if (tr_queue_init(&s->in, (size_t)c->buffer_max_size, full[c->when_full]) < 0 ||
+	bool on_disk = c->buffer_type == TR_BUFFER_DISK;
+	size_t bytes = (size_t)c->buffer_max_size;
+	if (on_disk)
+		bytes = (size_t)tr_disk_memory(h->graph->config->memory_limit) / 2;
+	if (tr_queue_init(&s->in, bytes, on_disk ? TR_QUEUE_BLOCK : full[c->when_full]) < 0 ||
 	    tr_sink_init(s) < 0)
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	s->in.consumer = &h->own_task.waker;
@@ -58,7 +70,9 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 		if (!s->dead_letter)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 	}
-	int rc = open_host(h, e);
+	int rc = on_disk ? tr_disk_open(h, e) : 0;
+	if (rc == 0)
+		rc = open_host(h, e);
 	s->self = h->self;
 	return rc;
 }
@@ -209,6 +223,7 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 {
 	*g = (struct tr_graph){ .config = config, .once = once, .nhosts = config->ncomponents };
 	atomic_init(&g->live, true);
+	atomic_init(&g->leave_ns, TR_NEVER);
 	g->start_wall_ns = tr_wall_ns();
 	pthread_mutex_init(&g->own_lock, NULL);
 	g->lock_fd = -1;
@@ -238,6 +253,8 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 	rc = load_plugins(g, e);
 	if (rc == 0 && (g->lock_fd = tr_data_dir_open(config->data_dir.p, e)) < 0)
 		rc = g->lock_fd;
+	if (rc == 0)
+		tr_data_dir_strangers(config);
 	if (rc == 0 && (own_files(g) < 0 || tr_make_chains(g) < 0))
 		rc = tr_err_set(e, -ENOMEM, "out of memory");
 	for (size_t i = 0; rc == 0 && i < g->nchains; i++)
@@ -250,7 +267,7 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 	atomic_store(&g->started, true);
 	for (size_t i = 0; i < g->nhosts; i++)
 		if (g->hosts[i].opened && g->hosts[i].comp->kind != TR_TRANSFORM)
-			tr_host_wake(&g->hosts[i]);
+			wake(&g->hosts[i]);
 	return 0;
 }
 
@@ -260,7 +277,7 @@ static void wake_kind(struct tr_graph *g, enum tr_kind kind)
 {
 	for (size_t i = 0; i < g->nhosts; i++)
 		if (g->hosts[i].opened && g->hosts[i].comp->kind == kind)
-			tr_host_wake(&g->hosts[i]);
+			wake(&g->hosts[i]);
 }
 
 void tr_graph_drain(struct tr_graph *g)
@@ -270,6 +287,17 @@ void tr_graph_drain(struct tr_graph *g)
 	atomic_store(&g->flushing, true);
 	wake_kind(g, TR_SOURCE);
 	wake_kind(g, TR_SINK);
+}
+
+void tr_graph_leave_spooled(struct tr_graph *g)
+{
+	atomic_store(&g->leave_ns, tr_mono_ns() + LEAVE_NS);
+}
+
+bool tr_graph_leaves_spooled(const struct tr_graph *g)
+{
+	int64_t at = atomic_load(&g->leave_ns);
+	return at != TR_NEVER && tr_mono_ns() >= at;
 }
 
 void tr_graph_give_up(struct tr_graph *g)
@@ -292,6 +320,15 @@ bool tr_graph_all_ended(struct tr_graph *g)
 	return n > 0;
 }
 
+/* What it has was sent, or is on disk where that is enough. */
+static bool sink_is_drained(const struct tr_graph *g, struct tr_host *h)
+{
+	if (h->disk && !(tr_graph_leaves_spooled(g) ? tr_disk_is_spooled(h->disk)
+						    : tr_disk_events(h->disk) == 0))
+		return false;
+	return tr_sink_idle(&h->sink);
+}
+
 /* In the direction of the data: what is idle stays so once all before it is. */
 bool tr_graph_drained(struct tr_graph *g)
 {
@@ -307,7 +344,7 @@ bool tr_graph_drained(struct tr_graph *g)
 	bool wait_for_all = tr_mono_ns() < g->drain_ns + NOT_REQUIRED_NS;
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
-		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink) &&
+		if (h->comp->kind == TR_SINK && h->opened && !sink_is_drained(g, h) &&
 		    (wait_for_all || h->comp->sink.required))
 			return false;
 	}
@@ -348,12 +385,20 @@ bool tr_graph_healthy(struct tr_graph *g)
 uint64_t tr_host_pending(const struct tr_host *h)
 {
 	const struct tr_graph *g = h->graph;
+	if (h->comp->kind == TR_SINK && !h->opened)
+		return 0;
 	if (h->comp->kind == TR_SINK)
-		return h->opened ? atomic_load(&h->sink.in.events) : 0;
+		return h->disk ? tr_disk_events(h->disk) : atomic_load(&h->sink.in.events);
 	for (size_t i = 0; i < g->nchains; i++)
 		if (g->chains[i].hosts[0] == h)
 			return atomic_load(&g->chains[i].stage.in.events);
 	return 0;
+}
+
+/* Inside, and on no disk. */
+static uint64_t at_risk(const struct tr_host *h)
+{
+	return h->disk && h->opened ? tr_disk_at_risk(h->disk) : tr_host_pending(h);
 }
 
 static uint64_t lost_events(struct tr_graph *g)
@@ -362,7 +407,7 @@ static uint64_t lost_events(struct tr_graph *g)
 	bool unreadable = false;
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
-		pending += tr_host_pending(h);
+		pending += at_risk(h);
 		if (h->comp->kind != TR_SOURCE)
 			continue;
 		const struct tr_source_ops *ops = &h->comp->plugin->source;
@@ -416,6 +461,7 @@ static void free_host(struct tr_host *h)
 		free(m);
 	}
 	free_port(&h->port);
+	free(h->disk);
 	pthread_mutex_destroy(&h->lock);
 }
 
@@ -447,7 +493,7 @@ static void tell_not_delivered(struct tr_graph *g)
 	for (size_t i = 0; i < g->nhosts; i++) {
 		struct tr_host *h = host_of(g, i);
 		uint64_t n = h->comp->kind == TR_SINK && h->opened && !h->comp->sink.required
-				     ? tr_host_pending(h)
+				     ? at_risk(h)
 				     : 0;
 		if (n)
 			tr_log(TR_LOG_WARN, h->comp->id,
@@ -462,6 +508,9 @@ uint64_t tr_graph_close(struct tr_graph *g)
 	tr_pool_stop(&g->pool);
 	tr_loop_run_posts(&g->loop); /* while those who posted are there */
 	bool finished = finish_calls(g);
+	for (size_t i = 0; i < g->nhosts; i++)
+		if (g->hosts[i].disk)
+			tr_disk_finish(g->hosts[i].disk);
 	uint64_t lost = lost_events(g);
 	tell_not_delivered(g);
 	for (size_t i = 0; i < g->nhosts; i++)
@@ -480,6 +529,8 @@ uint64_t tr_graph_close(struct tr_graph *g)
 		close_host(h);
 		tr_dead_letter_free(&h->sink.dead_letter);
 		tr_sink_free(&h->sink);
+		if (h->disk)
+			tr_disk_close(h->disk);
 	}
 	for (size_t i = 0; i < g->nchains; i++)
 		close_chain(&g->chains[i]);

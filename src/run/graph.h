@@ -10,6 +10,7 @@
 #include "flow/request.h"
 #include "flow/stage.h"
 #include "flow/writer.h"
+#include "run/disk.h"
 #include "run/loop.h"
 
 struct tr_graph;
@@ -60,6 +61,7 @@ struct tr_host {
 	_Atomic bool ready;
 	/* a sink's */
 	struct tr_sink sink;
+	struct tr_disk *disk; /* NULL: its buffer is in memory */
 	_Atomic int32_t down;
 	_Atomic uint64_t retries;
 };
@@ -88,6 +90,7 @@ struct tr_graph {
 	int64_t drain_ns;       /* monotonic: when the drain began; the loop's */
 	_Atomic bool draining;  /* sources stop */
 	_Atomic bool flushing;  /* sinks send what they have */
+	_Atomic int64_t leave_ns; /* from then on, what is on disk stays there; TR_NEVER */
 	_Atomic bool live;      /* false once the drain's deadline has come */
 	_Atomic bool started;
 	/* Set before the loop runs: called on its thread when a source has ended by itself. */
@@ -104,6 +107,10 @@ struct tr_graph {
  * the component. In either case tr_graph_close comes after. config must outlive the graph. */
 int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once, struct tr_err *e);
 void tr_graph_drain(struct tr_graph *g);    /* sources stop, sinks flush */
+/* Of a drain: what is in a disk buffer is sent as far as that takes no longer than a moment; the rest stays
+ * for the next start. */
+void tr_graph_leave_spooled(struct tr_graph *g);
+bool tr_graph_leaves_spooled(const struct tr_graph *g); /* the moment is over */
 void tr_graph_give_up(struct tr_graph *g);  /* the deadline has come */
 bool tr_graph_all_ended(struct tr_graph *g); /* every source said TR_EOF */
 bool tr_graph_drained(struct tr_graph *g);  /* nothing is anywhere any more */
@@ -133,5 +140,7 @@ void tr_saver_final(struct tr_host *h);
 void tr_saver_close(struct tr_host *h);
 /* run/datadir.c: made, ours alone, locked. The lock's descriptor, or a negative errno. */
 int tr_data_dir_open(const char *dir, struct tr_err *e);
+/* Names in the log the disk buffers there that no sink of the configuration has. */
+void tr_data_dir_strangers(const struct tr_config *c);
 
 #endif

@@ -103,10 +103,11 @@ static void sinks(struct tr_graph *g, struct tr_sb *out)
 			struct tr_host *h = &g->hosts[i];
 			if (h->comp->kind != TR_SINK || !h->opened)
 				continue;
-			int64_t v = k == 0   ? !atomic_load(&h->down)
-				    : k == 1 ? (int64_t)atomic_load(&h->retries)
-				    : k == 2 ? (int64_t)atomic_load(&h->sink.in.bytes)
-					     : (int64_t)atomic_load(&h->sink.in.events);
+			int64_t v = k == 0    ? !atomic_load(&h->down)
+				    : k == 1  ? (int64_t)atomic_load(&h->retries)
+				    : k == 3  ? (int64_t)tr_host_pending(h)
+				    : h->disk ? (int64_t)tr_disk_bytes(h->disk)
+					      : (int64_t)atomic_load(&h->sink.in.bytes);
 			sample(out, list[k].name, h, v);
 		}
 	}

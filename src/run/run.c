@@ -87,6 +87,7 @@ static void on_term(uv_signal_t *s, int signo)
 	if (r->draining && r->deadline_ns != TR_NEVER)
 		_exit(EXIT_FAILURE); /* the second one */
 	tr_log(TR_LOG_INFO, NULL, "%s: draining", signo == SIGINT ? "SIGINT" : "SIGTERM");
+	tr_graph_leave_spooled(&r->graph);
 	if (r->draining)
 		r->deadline_ns = deadline;
 	drain(r, deadline);

@@ -44,7 +44,9 @@ static struct tr_chain *chain_headed_by(struct tr_graph *g, const struct tr_host
 
 static struct tr_queue *queue_before(struct tr_graph *g, struct tr_host *h)
 {
-	return h->comp->kind == TR_SINK ? &h->sink.in : &chain_headed_by(g, h)->stage.in;
+	if (h->comp->kind == TR_SINK)
+		return h->disk ? &h->disk->in : &h->sink.in;
+	return &chain_headed_by(g, h)->stage.in;
 }
 
 static int wire_producer(struct tr_queue *q, struct tr_task *producer)
