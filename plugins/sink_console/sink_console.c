@@ -111,10 +111,8 @@ static void finished(struct console *c)
  */
 static void failed(struct console *c, int rc)
 {
-	uint32_t held;
-	if (tr_log_gate_open(&c->gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_ERROR, tr_host_id(c->host), "write to %s: %s", console_fd_name(c->fd),
-		       strerror(-rc));
+	tr_log_gated(&c->gate, TR_LOG_ERROR, tr_host_id(c->host), "write to %s: %s",
+		     console_fd_name(c->fd), strerror(-rc));
 	tr_host_up(c->host, false);
 	if (++c->failures >= tr_host_retry_attempts(c->host)) {
 		c->failures = 0;

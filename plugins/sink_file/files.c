@@ -36,6 +36,7 @@ struct files {
 	struct file open[FILES_MAX];
 	struct tr_sb packed;
 	uint64_t synced, lost;
+	struct tr_log_gate cut_gate, foreign_gate;
 };
 
 int files_new(const struct files_cfg *cfg, struct tr_host *h, struct files **out)
@@ -115,9 +116,9 @@ int files_sync(struct files *f, struct tr_err *e)
 		 * what was there before is certain. */
 		if (fstat(o->fd, &st) == 0 && st.st_size > o->synced &&
 		    ftruncate(o->fd, o->synced) < 0)
-			tr_log(TR_LOG_ERROR, tr_host_id(f->host),
-			       "cut back %s: %s; events may be in it twice", o->path,
-			       strerror(errno));
+			tr_log_gated(&f->cut_gate, TR_LOG_ERROR, tr_host_id(f->host),
+				     "cut back %s: %s; events may be in it twice", o->path,
+				     strerror(errno));
 		o->size = o->synced;
 	}
 	if (rc < 0)
@@ -296,9 +297,10 @@ static int open_one(struct files *f, tr_str path, struct file **out, struct tr_e
 	if (rc == 0 && !created)
 		rc = mend(f, &o);
 	if (rc == 1) {
-		tr_log(TR_LOG_WARN, tr_host_id(f->host),
-		       "%.*s/%s wasn't written by this sink or is damaged: it is rotated away",
-		       TR_F(f->cfg.base), o.path);
+		tr_log_gated(
+			&f->foreign_gate, TR_LOG_WARN, tr_host_id(f->host),
+			"%.*s/%s wasn't written by this sink or is damaged: it is rotated away",
+			TR_F(f->cfg.base), o.path);
 		rc = rotate_name(o.dir, o.name, f->cfg.keep > 0 ? f->cfg.keep : 1);
 		close(o.fd);
 		o.fd = rc < 0 ? rc
@@ -374,8 +376,9 @@ static int append(struct files *f, struct file *o, tr_str bytes, struct tr_err *
 		errno = -rc;
 		rc = tr_err_sys(e, "write %.*s/%s", TR_F(f->cfg.base), o->path);
 		if (ftruncate(o->fd, before) < 0)
-			tr_log(TR_LOG_ERROR, tr_host_id(f->host),
-			       "cut back %s: %s; it has part of a write", o->path, strerror(errno));
+			tr_log_gated(&f->cut_gate, TR_LOG_ERROR, tr_host_id(f->host),
+				     "cut back %s: %s; it has part of a write", o->path,
+				     strerror(errno));
 		return rc;
 	}
 	tr_io_point("sink-file-written");

@@ -149,6 +149,30 @@ static void file_check(const void *pcfg, struct tr_check *c)
 			TR_F(cfg->mode));
 }
 
+static void file_uses(const void *pcfg, struct tr_uses *u)
+{
+	const struct file_cfg *cfg = pcfg;
+	struct file_path *path = NULL;
+	struct tr_sb whole = { 0 };
+	if (file_path_parse(cfg->path, &path, NULL) < 0) {
+		tr_uses_fail(u); /* the configuration is good */
+		return;
+	}
+	bool is_const = file_path_is_const(path);
+	tr_str base = file_path_base(path);
+	tr_sb_fmt(&whole, "%.*s%s", TR_F(base), is_const || !base.n ? "/" : "");
+	if (is_const)
+		file_path_const_text(path, &whole);
+	if (whole.failed)
+		tr_uses_fail(u);
+	else
+		tr_uses_add(u, is_const ? TR_USE_WRITE : TR_USE_FILL, tr_sb_view(&whole));
+	if (is_const && !whole.failed && (cfg->max_size || cfg->max_age_ns))
+		tr_uses_add(u, TR_USE_REPLACE, tr_sb_view(&whole));
+	tr_sb_free(&whole);
+	file_path_free(&path);
+}
+
 /* ---- lists ---- */
 
 static void push(struct list *l, struct item *it)
@@ -233,9 +257,7 @@ static void write_again(struct sink *s)
 
 static void failed(struct sink *s)
 {
-	uint32_t held;
-	if (tr_log_gate_open(&s->gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host), "%s", s->err.msg);
+	tr_log_gated(&s->gate, TR_LOG_ERROR, tr_host_id(s->host), "%s", s->err.msg);
 	tr_host_up(s->host, false);
 	struct item *it = s->todo.first;
 	if (++s->failures >= tr_host_retry_attempts(s->host) && it) {
@@ -517,6 +539,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = opts,
 	.cfg_size = sizeof(struct file_cfg),
 	.check = file_check,
+	.uses = file_uses,
 	.open = file_open,
 	.close = file_close,
 	.sink = { .batch_bytes = 256 * 1024,

@@ -5,6 +5,7 @@
 #ifndef TR_SINK_INFLUXDB_H
 #define TR_SINK_INFLUXDB_H
 
+#include <math.h>
 #include <zlib.h>
 
 #include "codec/lineproto.h"
@@ -136,8 +137,13 @@ const struct influx_metric *influx_metric_of(struct influx *s, const struct tr_n
 void influx_metrics_free(struct influx_metrics *m);
 size_t influx_metrics_memory(const struct influx_metrics *m);
 
+/* What isn't has no notation in the line protocol. */
+static inline bool influx_is_finite(const struct tr_cell *c)
+{
+	return c->type != TR_FLOAT || isfinite(c->f);
+}
+
 /* rows.c */
-bool influx_is_finite(const struct tr_cell *c);
 /* Appends a field's value, which must be there and finite. */
 void influx_put_value(struct tr_sb *out, const struct tr_cell *c);
 /* Appends what the template makes of the row; nothing when something is missing. */

@@ -2,18 +2,12 @@
 /* Rows become lines. A line is written to its place at once; samples that go together are gathered
  * first (merge.c). */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
 #include "influxdb.h"
 
 /* ---- pieces of a line ---- */
-
-bool influx_is_finite(const struct tr_cell *c)
-{
-	return c->type != TR_FLOAT || isfinite(c->f);
-}
 
 void influx_put_value(struct tr_sb *out, const struct tr_cell *c)
 {

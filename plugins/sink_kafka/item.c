@@ -140,7 +140,7 @@ static void reject(struct kafka *k, struct tr_request **r, enum row state)
 {
 	char words[1200];
 	const char *reason = "rejected", *detail = words;
-	uint32_t n = (*r)->nrows, held;
+	uint32_t n = (*r)->nrows;
 	rd_kafka_resp_err_t err = error_of(state);
 	switch (state) {
 	case ROW_NO_TOPIC:
@@ -162,9 +162,8 @@ static void reject(struct kafka *k, struct tr_request **r, enum row state)
 		snprintf(words, sizeof(words), "%s: %s", rd_kafka_err2name(err),
 			 rd_kafka_err2str(err));
 	}
-	if (tr_log_gate_open(&k->reject_gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(k->h), "%u event%s rejected: %s", n,
-		       n == 1 ? "" : "s", detail);
+	tr_log_gated(&k->reject_gate, TR_LOG_WARN, tr_host_id(k->h), "%u event%s rejected: %s", n,
+		     n == 1 ? "" : "s", detail);
 	tr_request_reject(r, reason, tr_str_c(detail), true);
 }
 

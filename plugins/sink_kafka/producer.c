@@ -233,7 +233,6 @@ static void fatal(struct kafka *k)
 /* librdkafka has written the error to its log already. */
 static void on_error(struct kafka *k, rd_kafka_resp_err_t err)
 {
-	uint32_t held;
 	switch (err) {
 	case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 	case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
@@ -249,8 +248,9 @@ static void on_error(struct kafka *k, rd_kafka_resp_err_t err)
 			tr_err_set(&k->why, -EACCES, "the brokers don't take our credentials");
 			k->unsure = false;
 			fail(k, true);
-		} else if (tr_log_gate_open(&k->down_gate, 60 * TR_SEC, &held)) {
-			tr_log(TR_LOG_WARN, tr_host_id(k->h), "no broker can be reached");
+		} else {
+			tr_log_gated(&k->down_gate, TR_LOG_WARN, tr_host_id(k->h),
+				     "no broker can be reached");
 		}
 		break;
 	default:
@@ -308,11 +308,9 @@ static void give_up(struct kafka *k)
 /* Everything is sent again, a message a batch, before anything newer is. */
 static void begin_careful(struct kafka *k)
 {
-	uint32_t held;
-	if (tr_log_gate_open(&k->suspect_gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(k->h),
-		       "a broker refused a batch%s: its events are sent one by one",
-		       k->too_large ? " as too large" : "");
+	tr_log_gated(&k->suspect_gate, TR_LOG_WARN, tr_host_id(k->h),
+		     "a broker refused a batch%s: its events are sent one by one",
+		     k->too_large ? " as too large" : "");
 	k->careful = k->remake = true;
 	k->suspect = k->guilty = false;
 	for (struct item *it = k->items; it; it = it->next)
@@ -334,7 +332,6 @@ static void end_careful(struct kafka *k)
 
 static void settle_failure(struct kafka *k)
 {
-	uint32_t held;
 	k->phase = PAUSED;
 	k->at_ns = 0;
 	if (k->suspect) {
@@ -343,8 +340,7 @@ static void settle_failure(struct kafka *k)
 	}
 	say_up(k, false);
 	k->failures++;
-	if (tr_log_gate_open(&k->fail_gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_ERROR, tr_host_id(k->h), "%s: tried again", k->why.msg);
+	tr_log_gated(&k->fail_gate, TR_LOG_ERROR, tr_host_id(k->h), "%s: tried again", k->why.msg);
 	if (k->failures >= tr_host_retry_attempts(k->h)) {
 		give_up(k);
 		k->attempts = k->failures;
@@ -390,7 +386,7 @@ static void remade(void *arg)
 	k->remake = k->make_rc < 0;
 	k->at_ns = 0;
 	if (k->remake) {
-		tr_log(TR_LOG_ERROR, tr_host_id(k->h), "%s", k->why.msg);
+		tr_log_gated(&k->fail_gate, TR_LOG_ERROR, tr_host_id(k->h), "%s", k->why.msg);
 		say_up(k, false);
 		k->at_ns = tr_mono_ns() + tr_host_retry_max_ns(k->h);
 	}

@@ -11,11 +11,11 @@
 #include "net/httpd_listen.h"
 #include "series.h"
 
-#define CONNECTIONS   8u /* each may hold a whole page */
-#define OOM_NS        (50 * TR_MS)
-#define LOG_PERIOD_NS (60 * TR_SEC)
-#define EXPIRE_NS     (10 * TR_SEC) /* at the latest, what is old is taken out; it isn't shown before \
-				     */
+#define CONNECTIONS 8u /* each may hold a whole page */
+#define OOM_NS      (50 * TR_MS)
+#define EXPIRE_NS                                                                       \
+	(10 * TR_SEC) /* at the latest, what is old is taken out; it isn't shown before \
+		       */
 
 enum { PART_KEPT, PART_LOGS, PART_FULL, NPARTS };
 
@@ -74,6 +74,12 @@ static void prometheus_check(const void *pcfg, struct tr_check *c)
 	if (!tr_httpd_listen_valid(cfg->listen))
 		tr_check_fail(c, "listen",
 			      "expected host:port with a port up to 65535 or unix:///PATH");
+}
+
+static void prometheus_uses(const void *pcfg, struct tr_uses *u)
+{
+	const struct prometheus_cfg *cfg = pcfg;
+	tr_uses_add_listen(u, cfg->listen);
 }
 
 /* ---- the server's thread ---- */
@@ -189,9 +195,10 @@ static void done(struct tr_request **r, int part)
 static int settle(struct prometheus *p, const uint32_t count[NPARTS])
 {
 	struct tr_request *parts[NPARTS] = { NULL };
-	if (count[PART_FULL] && tr_log_gate_open(&p->full_gate, LOG_PERIOD_NS, NULL))
-		tr_log(TR_LOG_WARN, tr_host_id(p->host),
-		       "there are %u series (max_series): further ones are discarded", p->set.n);
+	if (count[PART_FULL])
+		tr_log_gated(&p->full_gate, TR_LOG_WARN, tr_host_id(p->host),
+			     "there are %u series (max_series): further ones are discarded",
+			     p->set.n);
 	for (int part = 0; part < NPARTS; part++) {
 		if (count[part] == p->r->nrows) {
 			done(&p->r, part);
@@ -314,6 +321,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = opts,
 	.cfg_size = sizeof(struct prometheus_cfg),
 	.check = prometheus_check,
+	.uses = prometheus_uses,
 	.open = prometheus_open,
 	.close = prometheus_close,
 	.sink = { .send = prometheus_send, .tick = prometheus_tick },

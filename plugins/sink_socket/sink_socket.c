@@ -8,10 +8,9 @@
 #include "conn.h"
 #include "out.h"
 
-#define VECTORS       64
-#define DATAGRAMS     64
-#define OOM_NS        (50 * TR_MS)
-#define LOG_PERIOD_NS (60 * TR_SEC)
+#define VECTORS   64
+#define DATAGRAMS 64
+#define OOM_NS    (50 * TR_MS)
 
 struct socket_cfg {
 	tr_str address;
@@ -36,7 +35,7 @@ struct socket_sink {
 	uint32_t failures; /* since it went well */
 	int64_t failed_ns, retry_ns;
 	bool down;
-	struct tr_log_gate retry_gate, fault_gate, reject_gate;
+	struct tr_log_gate retry_gate, fault_gate, reject_gate, again_gate;
 };
 
 static const struct tr_word encoding_words[] = { { "raw", TR_ENC_RAW },
@@ -90,6 +89,15 @@ static void socket_check(const void *pcfg, struct tr_check *c)
 	tr_tls_client_check(&cfg->tls, wrong || a.kind == SOCKET_TLS, c);
 }
 
+static void socket_uses(const void *pcfg, struct tr_uses *u)
+{
+	const struct socket_cfg *cfg = pcfg;
+	struct socket_address a;
+	if (!socket_address_parse(cfg->address, &a) &&
+	    (a.kind == SOCKET_UNIX || a.kind == SOCKET_UNIX_STREAM))
+		tr_uses_add(u, TR_USE_CONNECT, tr_str_c(a.host));
+}
+
 /* ---- a request's course ---- */
 
 static void account(struct socket_sink *s)
@@ -107,8 +115,8 @@ static void set_up(struct socket_sink *s, bool up)
 	s->down = !up;
 	tr_host_up(s->host, up);
 	if (up)
-		tr_log(TR_LOG_INFO, tr_host_id(s->host), "%.*s takes events again",
-		       TR_F(s->cfg->address));
+		tr_log_gated(&s->again_gate, TR_LOG_INFO, tr_host_id(s->host),
+			     "%.*s takes events again", TR_F(s->cfg->address));
 }
 
 static void wait_ns(struct socket_sink *s, int64_t ns)
@@ -157,11 +165,8 @@ static int deliver_first(struct socket_sink *s, uint32_t n)
 
 static void log_rejected(struct socket_sink *s, uint32_t n, const char *why)
 {
-	uint32_t held;
-	if (tr_log_gate_open(&s->reject_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(s->host),
-		       "%u event%s rejected: %s (%u more like it)", n, n == 1 ? "" : "s", why,
-		       held);
+	tr_log_gated(&s->reject_gate, TR_LOG_WARN, tr_host_id(s->host), "%u event%s rejected: %s",
+		     n, n == 1 ? "" : "s", why);
 }
 
 /* The event that is next doesn't fit in a datagram. 0 or -ENOMEM. */
@@ -194,18 +199,18 @@ static int reject_long(struct socket_sink *s)
 static void failed(struct socket_sink *s, const struct tr_err *e)
 {
 	bool fault = s->conn.fault;
-	uint32_t held;
 	set_up(s, false);
 	s->failed_ns = tr_mono_ns();
 	s->failures++;
 	s->tries++;
-	if (fault && tr_log_gate_open(&s->fault_gate, LOG_PERIOD_NS, NULL))
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host),
-		       "%.*s: %s; nothing is dropped, but nothing is delivered until this is mended",
-		       TR_F(s->cfg->address), e->msg);
-	else if (!fault && tr_log_gate_open(&s->retry_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(s->host), "%.*s: %s; trying again (%u more like it)",
-		       TR_F(s->cfg->address), e->msg, held);
+	if (fault)
+		tr_log_gated(
+			&s->fault_gate, TR_LOG_ERROR, tr_host_id(s->host),
+			"%.*s: %s; nothing is dropped, but nothing is delivered until this is mended",
+			TR_F(s->cfg->address), e->msg);
+	else
+		tr_log_gated(&s->retry_gate, TR_LOG_WARN, tr_host_id(s->host),
+			     "%.*s: %s; trying again", TR_F(s->cfg->address), e->msg);
 	if (!fault && s->tries >= tr_host_retry_attempts(s->host) &&
 	    deliver_first(s, s->encoded ? s->out.row - s->base : 0) == 0) {
 		log_rejected(s, s->r->nrows, e->msg);
@@ -427,6 +432,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = opts,
 	.cfg_size = sizeof(struct socket_cfg),
 	.check = socket_check,
+	.uses = socket_uses,
 	.load = socket_load,
 	.open = socket_open,
 	.close = socket_close,

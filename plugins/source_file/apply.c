@@ -68,8 +68,9 @@ static void lost(struct source *s, struct gen *g, const char *how)
 		s->walk_at_ns = soon;
 	uint64_t unread = gen_unread(g);
 	if (unread && !g->drained && !g->finished)
-		tr_log(TR_LOG_WARN, id_of(s), "%s %s; up to %llu bytes of it hadn't been read",
-		       g->log->path, how, (unsigned long long)unread);
+		tr_log_gated(tr_log_gate_of(&s->unread, g->log->path), TR_LOG_WARN, id_of(s),
+			     "%s %s; up to %llu bytes of it hadn't been read", g->log->path, how,
+			     (unsigned long long)unread);
 }
 
 static void found(struct source *s, struct verdict *v, const struct known *k, struct gen *g)
@@ -282,6 +283,8 @@ static void tidy_logs(struct source *s, struct verdict *v)
 			log_drop(s, l);
 			continue;
 		}
+		if (pl->dangling)
+			continue; /* between a rename and the new file: it will lead there again */
 		struct family *was = l->family;
 		if (pl->real || (l->real && !pl->real)) {
 			if (log_follow(s, l, pl->real) == 0 && l->family != was && l->first)

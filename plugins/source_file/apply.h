@@ -9,7 +9,8 @@
 struct probed_log {
 	struct log *log;
 	const char *path;
-	char *real; /* where its symlink leads now; NULL: it is none */
+	char *real;    /* where its symlink leads now; NULL: it is none */
+	bool dangling; /* it is one, and leads nowhere */
 	bool own;
 };
 

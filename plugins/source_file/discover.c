@@ -313,6 +313,15 @@ static void on_name(struct source *s, const char *dir, const char *name, const c
 	families_due(s, dir, tr_str_c(name));
 }
 
+/* A symlink that is a log leads there. */
+static bool is_target(const struct family *f, const char *path)
+{
+	for (const struct log *l = f ? f->logs : NULL; l; l = l->next)
+		if (l->real && strcmp(l->real, path) == 0)
+			return true;
+	return false;
+}
+
 static void on_content(struct source *s, const char *dir, const char *name, const char *path)
 {
 	struct gen *g = gen_by_path(s, path);
@@ -320,9 +329,10 @@ static void on_content(struct source *s, const char *dir, const char *name, cons
 		gen_touched(s, g);
 		return;
 	}
-	/* a copy in the making, a file whose creation wasn't told */
+	/* a copy in the making; a file whose creation wasn't told, or that was empty when it was
+	 * looked at */
 	const struct family *f = family_find(s, tr_str_c(dir), name_key(tr_str_c(name)));
-	if ((f && f->nheld) || is_wanted(s, path))
+	if ((f && f->nheld) || is_target(f, path) || is_wanted(s, path))
 		on_name(s, dir, name, path);
 }
 

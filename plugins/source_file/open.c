@@ -145,14 +145,17 @@ static void failed(struct source *s, struct gen *g, int error)
 		if (s->max_open > 16 && s->nopen < s->max_open)
 			s->max_open = s->nopen > 16 ? s->nopen : 16;
 		turn_descriptor(s);
-		if (!tr_log_gate_open(&s->descriptor_gate, 60 * TR_SEC, NULL))
-			return;
-	} else if (g->reported) {
+		tr_log_gated(&s->descriptor_gate, TR_LOG_WARN, tr_host_id(s->host),
+			     "cannot read %s: %s; trying again every second", g->path,
+			     strerror(-error));
+		tr_host_error(s->host, "open", 1);
 		return;
 	}
-	g->reported = error != -EMFILE && error != -ENFILE;
-	tr_log(TR_LOG_WARN, tr_host_id(s->host), "cannot read %s: %s; trying again every second",
-	       g->path, strerror(-error));
+	if (g->reported)
+		return;
+	g->reported = true;
+	tr_log_gated(tr_log_gate_of(&s->unreadable, g->path), TR_LOG_WARN, tr_host_id(s->host),
+		     "cannot read %s: %s; trying again every second", g->path, strerror(-error));
 	tr_host_error(s->host, "open", 1);
 	if (g->newer)
 		gen_consider(s, g->newer);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "table.h"
+#include "walk.h"
 
 #define AT(field, ctype) TR_AT(struct file_cfg, field, ctype)
 
@@ -153,4 +154,37 @@ void file_check(const void *cfg, struct tr_check *c)
 	check_globs(&f->include, "include", true, c);
 	check_globs(&f->exclude, "exclude", false, c);
 	tr_framing_check(&f->framing, c);
+}
+
+static void put_found(const struct file_cfg *f, const struct walk *w, struct tr_uses *u)
+{
+	for (size_t i = 0; i < w->ndirs; i++)
+		tr_uses_add(u, w->dirs[i].listed ? TR_USE_READ : TR_USE_ENTER,
+			    tr_str_c(w->dirs[i].path));
+	for (size_t i = 0; i < w->nfiles; i++) {
+		tr_uses_add(u, TR_USE_READ, tr_str_c(w->files[i].path));
+		if (f->remove_after_ns)
+			tr_uses_add(u, TR_USE_REPLACE, tr_str_c(w->files[i].path));
+	}
+}
+
+void file_uses(const void *cfg, struct tr_uses *u)
+{
+	const struct file_cfg *f = cfg;
+	struct globs include = { 0 }, exclude = { 0 };
+	struct walk w = { .include = &include, .exclude = &exclude };
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < f->include.n; i++)
+		rc = globs_add(&include, f->include.v[i].s, NULL);
+	for (size_t i = 0; rc == 0 && i < f->exclude.n; i++)
+		rc = globs_add(&exclude, f->exclude.v[i].s, NULL);
+	if (rc == 0)
+		walk_run(&w);
+	if (rc < 0 || w.failed)
+		tr_uses_fail(u);
+	else
+		put_found(f, &w, u);
+	walk_clear(&w);
+	globs_free(&include);
+	globs_free(&exclude);
 }

@@ -7,5 +7,6 @@
 
 extern const struct tr_opt file_opts[];
 void file_check(const void *cfg, struct tr_check *c);
+void file_uses(const void *cfg, struct tr_uses *u);
 
 #endif

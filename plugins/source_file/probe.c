@@ -326,8 +326,9 @@ static bool gather(struct verdict *v, struct listing *l)
 		struct stat st;
 		free(pl->real);
 		pl->real = NULL;
+		pl->dangling = false;
 		if (lstat(pl->path, &st) == 0 && S_ISLNK(st.st_mode))
-			pl->real = realpath(pl->path, NULL);
+			pl->dangling = !(pl->real = realpath(pl->path, NULL));
 		pl->own = tr_host_is_own(s->host, pl->path);
 		if (!pl->own && !add_cand(v, pl->real ? pl->real : pl->path, wants(s, pl->path)))
 			return false;

@@ -341,10 +341,11 @@ static enum visit visit_packed(struct source *s, struct gen *g, struct tr_writer
 	if (!went)
 		return VISIT_NO_MEMORY;
 	if (v.packed == DECODE_BAD) {
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host),
-		       "%s: damaged after %llu bytes of content; the rest can't be read",
-		       g->path ? g->path : g->log->path,
-		       (unsigned long long)decoder_at(g->decoder));
+		tr_log_gated(tr_log_gate_of(&s->damaged, g->log->path), TR_LOG_ERROR,
+			     tr_host_id(s->host),
+			     "%s: damaged after %llu bytes of content; the rest can't be read",
+			     g->path ? g->path : g->log->path,
+			     (unsigned long long)decoder_at(g->decoder));
 		tr_host_error(s->host, "decompress", 1);
 	}
 	if (v.packed == DECODE_END || v.packed == DECODE_BAD)

@@ -181,8 +181,9 @@ static void visit_failed(struct source *s, struct gen *g, int error)
 	if (g->reported)
 		return;
 	g->reported = true;
-	tr_log(TR_LOG_WARN, tr_host_id(s->host), "cannot read %s: %s; trying again every second",
-	       g->path ? g->path : g->log->path, strerror(-error));
+	tr_log_gated(tr_log_gate_of(&s->unreadable, g->log->path), TR_LOG_WARN, tr_host_id(s->host),
+		     "cannot read %s: %s; trying again every second",
+		     g->path ? g->path : g->log->path, strerror(-error));
 	tr_host_error(s->host, "read", 1);
 }
 
@@ -439,6 +440,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = file_opts,
 	.cfg_size = sizeof(struct file_cfg),
 	.check = file_check,
+	.uses = file_uses,
 	.load = watch_load,
 	.open = file_open_source,
 	.close = file_close,

@@ -226,6 +226,7 @@ struct source {
 	tr_metric *lag_bytes, *oldest_unread, *files_open, *truncations, *holes, *given_up,
 		*generations;
 	struct tr_log_gate walk_gate, descriptor_gate;
+	struct tr_log_gates unreadable, unread, damaged, removed; /* of lines about a file */
 };
 
 /* ---- logs and families ---- */

@@ -81,8 +81,10 @@ static void tend_rotated(struct source *s, struct gen *g, int64_t now, int64_t *
 		gen_consider(s, g);
 	} else if (!g->flush || g->queue == QUEUE_NONE || g->queue == QUEUE_IDLE) {
 		if (is_packed(g) && g->fd >= 0)
-			tr_log(TR_LOG_WARN, tr_host_id(s->host),
-			       "%s ends in the middle of its compressed content", g->log->path);
+			tr_log_gated(tr_log_gate_of(&s->damaged, g->log->path), TR_LOG_WARN,
+				     tr_host_id(s->host),
+				     "%s ends in the middle of its compressed content",
+				     g->log->path);
 		gen_finish(s, g);
 	}
 }
@@ -140,9 +142,10 @@ static void tend_deleted(struct source *s, uint64_t bytes)
 		uint64_t n = gen_unread(oldest);
 		bytes -= n < bytes ? n : bytes;
 		tr_metric_add(s->given_up, (int64_t)n);
-		tr_log(TR_LOG_WARN, tr_host_id(s->host),
-		       "%s was deleted; %llu unread bytes of it are given up (max_deleted)",
-		       oldest->log->path, (unsigned long long)n);
+		tr_log_gated(tr_log_gate_of(&s->unread, oldest->log->path), TR_LOG_WARN,
+			     tr_host_id(s->host),
+			     "%s was deleted; %llu unread bytes of it are given up (max_deleted)",
+			     oldest->log->path, (unsigned long long)n);
 		gen_finish(s, oldest);
 	}
 }
@@ -176,11 +179,13 @@ static void remove_done(void *arg)
 	struct source *s = r->source;
 	r->gen->busy = false;
 	if (r->rc == 1) {
-		tr_log(TR_LOG_INFO, tr_host_id(s->host), "removed %s (remove_after)", r->path);
+		tr_log_gated(tr_log_gate_of(&s->removed, r->path), TR_LOG_INFO, tr_host_id(s->host),
+			     "removed %s (remove_after)", r->path);
 	} else if (r->rc < 0 && r->rc != -ENOENT && !r->gen->reported) {
 		r->gen->reported = true;
-		tr_log(TR_LOG_WARN, tr_host_id(s->host), "cannot remove %s: %s", r->path,
-		       strerror(-r->rc));
+		tr_log_gated(tr_log_gate_of(&s->unreadable, r->path), TR_LOG_WARN,
+			     tr_host_id(s->host), "cannot remove %s: %s", r->path,
+			     strerror(-r->rc));
 		tr_host_error(s->host, "remove", 1);
 	}
 	family_due(s, r->gen->log->family);

@@ -71,7 +71,7 @@ bool walk_wants(const struct globs *include, const struct globs *exclude, struct
 	       !tr_host_is_own(host, path);
 }
 
-static void add_dir(struct walk *w, const char *path)
+static void add_dir(struct walk *w, const char *path, bool listed)
 {
 	if (w->ndirs == w->dirs_cap) {
 		size_t cap = w->dirs_cap ? 2 * w->dirs_cap : 16;
@@ -83,7 +83,9 @@ static void add_dir(struct walk *w, const char *path)
 		w->dirs = v;
 		w->dirs_cap = cap;
 	}
-	struct found_dir d = { .path = tr_str_dup(tr_str_c(path)), .remote = dir_is_remote(path) };
+	struct found_dir d = { .path = tr_str_dup(tr_str_c(path)),
+			       .listed = listed,
+			       .remote = dir_is_remote(path) };
 	if (!d.path)
 		w->failed = true;
 	else
@@ -195,10 +197,10 @@ static void visit(struct walk *w, char *path, size_t n, struct ats *here)
 			missing = missing || (dirs == w->ndirs && files == w->nfiles);
 		}
 		if (missing)
-			add_dir(w, n ? path : "/");
+			add_dir(w, n ? path : "/", false);
 		return;
 	}
-	add_dir(w, n ? path : "/");
+	add_dir(w, n ? path : "/", true);
 	DIR *d = opendir(n ? path : "/");
 	if (!d) {
 		if (errno != ENOENT && errno != ENOTDIR && w->unreadable++ == 0)

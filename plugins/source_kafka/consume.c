@@ -38,13 +38,15 @@ static void failed(struct source *s, const rd_kafka_message_t *m)
 		return;
 	}
 	tr_host_error(s->host, "consume", 1);
-	if (m->err == RD_KAFKA_RESP_ERR__FATAL)
+	if (m->err == RD_KAFKA_RESP_ERR__FATAL) {
 		s->dead = true;
-	if (s->dead || tr_log_gate_open(&s->gate, 60 * TR_SEC, NULL))
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host), "%s%s%s%s",
-		       m->rkt ? rd_kafka_topic_name(m->rkt) : "", m->rkt ? ": " : "",
-		       rd_kafka_message_errstr(m),
-		       s->dead ? "; nothing is read any more until a restart" : "");
+		tr_log(TR_LOG_ERROR, tr_host_id(s->host),
+		       "%s; nothing is read any more until a restart", rd_kafka_message_errstr(m));
+		return;
+	}
+	tr_log_gated(&s->consume_gate, TR_LOG_ERROR, tr_host_id(s->host), "%s%s%s",
+		     m->rkt ? rd_kafka_topic_name(m->rkt) : "", m->rkt ? ": " : "",
+		     rd_kafka_message_errstr(m));
 }
 
 /* Whether the record is one that we are to read. */

@@ -122,7 +122,8 @@ static void complain(struct source *s, const char *what, rd_kafka_error_t *err)
 	if (!err)
 		return;
 	tr_host_error(s->host, "rebalance", 1);
-	tr_log(TR_LOG_WARN, tr_host_id(s->host), "%s: %s", what, rd_kafka_error_string(err));
+	tr_log_gated(&s->group_gate, TR_LOG_WARN, tr_host_id(s->host), "%s: %s", what,
+		     rd_kafka_error_string(err));
 	rd_kafka_error_destroy(err);
 }
 
@@ -233,16 +234,17 @@ void group_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_par
 	switch (err) {
 	case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
 		if (list->cnt)
-			tr_log(TR_LOG_INFO, tr_host_id(s->host), "%d partitions more are ours",
-			       list->cnt);
+			tr_log_gated(&s->assign_gate, TR_LOG_INFO, tr_host_id(s->host),
+				     "%d partitions more are ours", list->cnt);
 		group_take_again(s, list);
 		s->take_at_ns = 0;
 		take_coming(s);
 		break;
 	case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
-		tr_log(TR_LOG_INFO, tr_host_id(s->host), "%d partitions %s", list->cnt,
-		       rd_kafka_assignment_lost(rk) ? "are lost to the group"
-						    : "are given back to the group");
+		tr_log_gated(&s->revoke_gate, TR_LOG_INFO, tr_host_id(s->host), "%d partitions %s",
+			     list->cnt,
+			     rd_kafka_assignment_lost(rk) ? "are lost to the group"
+							  : "are given back to the group");
 		if (s->closing || rd_kafka_assignment_lost(rk)) {
 			if (s->leaving)
 				leave_now(s);
@@ -254,7 +256,8 @@ void group_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_par
 		break;
 	default:
 		tr_host_error(s->host, "rebalance", 1);
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host), "rebalance: %s", rd_kafka_err2str(err));
+		tr_log_gated(&s->group_gate, TR_LOG_ERROR, tr_host_id(s->host), "rebalance: %s",
+			     rd_kafka_err2str(err));
 		rd_kafka_assign(rk, NULL);
 	}
 }

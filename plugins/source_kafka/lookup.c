@@ -63,10 +63,10 @@ static void answered(void *arg)
 	struct source *s = arg;
 	struct lookup *l = &s->lookup;
 	bool good = !l->err && !l->stale;
-	if (l->err && tr_log_gate_open(&s->gate, 60 * TR_SEC, NULL))
-		tr_log(TR_LOG_WARN, tr_host_id(s->host),
-		       "where partitions end isn't known yet: %s; asking again",
-		       rd_kafka_err2str(l->err));
+	if (l->err)
+		tr_log_gated(&s->lookup_gate, TR_LOG_WARN, tr_host_id(s->host),
+			     "where partitions end isn't known yet: %s; asking again",
+			     rd_kafka_err2str(l->err));
 	if (good)
 		good = s->cfg->start_at == START_END ? take_at_ends(s)
 						     : group_take(s, l->list, l->ends);

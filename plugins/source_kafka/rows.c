@@ -135,11 +135,10 @@ static int restore(struct source *s, struct tr_writer *w, const struct part *p,
 	int rc = tr_event_decode(s->decoder, (tr_str){ m->payload, m->len }, &ev);
 	if (rc == 0 && s->cfg->encoding == ENCODING_JSON) {
 		tr_host_error(s->host, "json", 1);
-		if (tr_log_gate_open(&s->gate, 60 * TR_SEC, NULL))
-			tr_log(TR_LOG_WARN, tr_host_id(s->host),
-			       "%s/%d: the record at %lld isn't an event in our json; it is kept "
-			       "as a message",
-			       p->topic, p->number, (long long)m->offset);
+		tr_log_gated(&s->json_gate, TR_LOG_WARN, tr_host_id(s->host),
+			     "%s/%d: the record at %lld isn't an event in our json; it is kept "
+			     "as a message",
+			     p->topic, p->number, (long long)m->offset);
 	}
 	if (rc <= 0)
 		return rc;
@@ -148,11 +147,11 @@ static int restore(struct source *s, struct tr_writer *w, const struct part *p,
 		rc = names_get(&s->names, s->host, ev.name, NAME_METRIC, &metric);
 	if (rc == -ENOSPC) {
 		tr_host_error(s->host, "names", 1);
-		if (tr_log_gate_open(&s->gate, 60 * TR_SEC, NULL))
-			tr_log(TR_LOG_WARN, tr_host_id(s->host),
-			       "%s/%d: the event at %lld has too many names, or new ones after %u; it "
-			       "is kept as a message",
-			       p->topic, p->number, (long long)m->offset, NAMES_MAX);
+		tr_log_gated(
+			&s->names_gate, TR_LOG_WARN, tr_host_id(s->host),
+			"%s/%d: the event at %lld has too many names, or new ones after %u; it "
+			"is kept as a message",
+			p->topic, p->number, (long long)m->offset, NAMES_MAX);
 		return 0;
 	}
 	if (rc < 0)

@@ -87,7 +87,9 @@ struct source {
 	bool closing;
 	int64_t opened_ns;
 
-	struct tr_log_gate gate; /* of errors that come with every record or every second */
+	/* of what comes with every record, every second or every member of the group */
+	struct tr_log_gate json_gate, names_gate, consume_gate, lookup_gate, group_gate,
+		assign_gate, revoke_gate;
 	tr_metric *assigned_parts, *truncations;
 };
 

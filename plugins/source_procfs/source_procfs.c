@@ -39,6 +39,7 @@ struct source {
 	struct aside *asides[COLLECTORS]; /* of each of them, or NULL */
 	bool slow_named[COLLECTORS];
 	struct tr_log_gate late_gate, full_gate, mount_gate;
+	struct tr_log_gates troubles; /* of files and collectors */
 };
 
 /* ---- what is wrong is counted each time and said once ---- */
@@ -50,7 +51,8 @@ static void file_trouble(struct source *s, struct file *file, const char *what, 
 		return;
 	file->named = true;
 	const char *root = s->cfg->root.n > 1 ? s->cfg->root.p : "";
-	tr_log(TR_LOG_WARN, tr_host_id(s->host), "%s/%s: %s", root, file->path, what);
+	tr_log_gated(tr_log_gate_of(&s->troubles, file->path), TR_LOG_WARN, tr_host_id(s->host),
+		     "%s/%s: %s", root, file->path, what);
 }
 
 static void skipped(struct source *s, const char *kind, uint64_t n, struct tr_log_gate *gate,
@@ -59,9 +61,8 @@ static void skipped(struct source *s, const char *kind, uint64_t n, struct tr_lo
 	if (n == 0)
 		return;
 	tr_host_error(s->host, kind, n);
-	if (tr_log_gate_open(gate, 60 * TR_SEC, NULL))
-		tr_log(TR_LOG_WARN, tr_host_id(s->host), "%llu scrape%s skipped: %s",
-		       (unsigned long long)n, n == 1 ? "" : "s", why);
+	tr_log_gated(gate, TR_LOG_WARN, tr_host_id(s->host), "%llu scrape%s skipped: %s",
+		     (unsigned long long)n, n == 1 ? "" : "s", why);
 }
 
 /* ---- collectors ---- */
@@ -95,8 +96,9 @@ static void ask_aside(struct source *s, size_t i)
 	}
 	tr_host_error(s->host, "slow", 1);
 	if (!s->slow_named[i])
-		tr_log(TR_LOG_WARN, tr_host_id(s->host), "%s: the scrape before hasn't ended yet",
-		       s->collectors[i].type->name);
+		tr_log_gated(tr_log_gate_of(&s->troubles, s->collectors[i].type->name), TR_LOG_WARN,
+			     tr_host_id(s->host), "%s: the scrape before hasn't ended yet",
+			     s->collectors[i].type->name);
 	s->slow_named[i] = true;
 }
 
@@ -139,10 +141,11 @@ static int64_t take_answers(struct source *s)
 			again = filesystem_answers(c, s->asker, o, &hanging);
 			if (hanging)
 				tr_host_error(s->host, "statfs_timeout", hanging);
-			if (hanging && tr_log_gate_open(&s->mount_gate, 60 * TR_SEC, NULL))
-				tr_log(TR_LOG_WARN, tr_host_id(s->host),
-				       "%u mount%s not answer: node_filesystem_device_error says which",
-				       hanging, hanging == 1 ? " does" : "s do");
+			if (hanging)
+				tr_log_gated(
+					&s->mount_gate, TR_LOG_WARN, tr_host_id(s->host),
+					"%u mount%s not answer: node_filesystem_device_error says which",
+					hanging, hanging == 1 ? " does" : "s do");
 		} else if (a && asker_state(s->asker, &a->q) == QUESTION_ANSWERED) {
 			o->time_ns = a->at.wall_ns;
 			out_labels(o, NULL, 0);

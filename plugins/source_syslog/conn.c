@@ -84,11 +84,9 @@ void conn_close(struct source *s, struct conn *c)
 
 static void tls_failed(struct source *s, const struct conn *c, const struct tr_err *e)
 {
-	uint32_t held;
 	tr_metric_add(s->tls_errors, 1);
-	if (tr_log_gate_open(&s->tls_gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(s->host), "connection from %s closed: %s (%u more)",
-		       c->peer_text, e->msg, held);
+	tr_log_gated(&s->tls_gate, TR_LOG_WARN, tr_host_id(s->host),
+		     "connection from %s closed: %s", c->peer_text, e->msg);
 }
 
 /* Its limit begins now, or is another from now on. */
@@ -131,22 +129,18 @@ static int take_up(struct source *s, const struct listener *l, int fd, const str
 static void refuse(struct source *s, const struct in6_addr *addr, tr_metric *count, const char *why)
 {
 	char text[INET6_ADDRSTRLEN] = "a local socket";
-	uint32_t held;
 	tr_metric_add(count, 1);
-	if (!tr_log_gate_open(&s->refused_gate, 60 * TR_SEC, &held))
-		return;
 	if (addr)
 		address_text(addr, text);
-	tr_log(TR_LOG_WARN, tr_host_id(s->host), "connection from %s refused: %s (%u more)", text,
-	       why, held);
+	tr_log_gated(&s->refused_gate, TR_LOG_WARN, tr_host_id(s->host),
+		     "connection from %s refused: %s", text, why);
 }
 
 /* Descriptors, or memory, are used up: the connections wait in the listener's queue. */
 static enum visit accept_later(struct source *s, int err)
 {
-	uint32_t held;
-	if (tr_log_gate_open(&s->accept_gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_ERROR, tr_host_id(s->host), "accept: %s", strerror(err));
+	tr_log_gated(&s->accept_gate, TR_LOG_ERROR, tr_host_id(s->host), "accept: %s",
+		     strerror(err));
 	tr_host_error(s->host, "accept", 1);
 	s->accept_ns = s->now_ns + RETRY_NS;
 	return VISIT_FULL;

@@ -102,11 +102,9 @@ static void look_at_peer(struct source *s, struct tr_writer *w, struct dgrams *d
 
 static void refuse(struct source *s, const struct dgrams *d)
 {
-	uint32_t held;
 	tr_metric_add(s->refused_address, 1);
-	if (tr_log_gate_open(&s->refused_gate, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(s->host),
-		       "datagram from %s refused: not in `allow` (%u more)", d->peer_text, held);
+	tr_log_gated(&s->refused_gate, TR_LOG_WARN, tr_host_id(s->host),
+		     "datagram from %s refused: not in `allow`", d->peer_text);
 }
 
 /* Makes rows of what was read. False: no memory, the rest waits. */

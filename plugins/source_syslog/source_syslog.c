@@ -198,6 +198,20 @@ static void syslog_check(const void *pcfg, struct tr_check *c)
 	tr_tls_server_check(&cfg->tls, tls, c);
 }
 
+static void syslog_uses(const void *pcfg, struct tr_uses *u)
+{
+	const struct syslog_cfg *cfg = pcfg;
+	struct address a;
+	for (size_t i = 0; i < cfg->listen.n; i++) {
+		if (address_parse(cfg->listen.v[i].s, &a) || a.transport == SYSTEMD)
+			continue;
+		if (a.transport <= TLS)
+			tr_uses_add(u, TR_USE_PORT, tr_str_c(a.port));
+		else
+			tr_uses_add(u, TR_USE_REPLACE, a.name);
+	}
+}
+
 /* ---- turns ---- */
 
 static enum visit visit(struct source *s, struct tr_writer *w, struct item *it, size_t *done,
@@ -480,6 +494,7 @@ const struct tr_plugin tailrace_plugin = {
 	.opts = opts,
 	.cfg_size = sizeof(struct syslog_cfg),
 	.check = syslog_check,
+	.uses = syslog_uses,
 	.load = syslog_load,
 	.open = syslog_open,
 	.close = syslog_close,

@@ -80,13 +80,12 @@ static int filter_scratch_new(void *self, void **scratch)
 
 static void report(struct filter *f, uint64_t costly)
 {
-	uint32_t held;
 	tr_host_error(f->host, "match_limit", costly);
-	if (tr_log_gate_open(&f->costly, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(f->host),
-		       "a regular expression is too costly for some texts, for which it counts as false: "
-		       "%llu of them now",
-		       (unsigned long long)costly);
+	tr_log_gated(
+		&f->costly, TR_LOG_WARN, tr_host_id(f->host),
+		"a regular expression is too costly for some texts, for which it counts as false: "
+		"%llu of them now",
+		(unsigned long long)costly);
 }
 
 static int filter_apply(void *self, void *scratch, struct tr_batch *b)

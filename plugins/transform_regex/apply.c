@@ -13,8 +13,9 @@
 struct scratch {
 	struct tr_match *match;
 	struct tr_time_cache times;
-	struct tr_cell **pending;  /* by output: values by row of one that is deferred, else NULL */
-	struct tr_cell **cells;    /* by output: its column's cells; NULL until a row needs them */
+	struct tr_cell **pending; /* by output: values by row of one that is deferred, else NULL */
+	struct tr_cell **cells;   /* by output: its column's cells; NULL until a row needs them */
+	struct tr_cell **plain; /* the same of text that is written as it is captured, else NULL */
 	bool keep[TR_BATCH_ROWS];  /* by the view's k */
 	bool timed[TR_BATCH_ROWS]; /* by row: its time field has been read and goes */
 };
@@ -43,6 +44,7 @@ void regex_scratch_free(void *self, void *scratch)
 		free(s->pending[i]);
 	free(s->pending);
 	free(s->cells);
+	free(s->plain);
 	tr_match_free(&s->match);
 	free(s);
 }
@@ -56,7 +58,8 @@ int regex_scratch_new(void *self, void **scratch)
 	s->match = tr_match_new(r->res, r->nrules);
 	s->pending = calloc(r->nouts + 1, sizeof(*s->pending));
 	s->cells = calloc(r->nouts + 1, sizeof(*s->cells));
-	bool failed = !s->match || !s->pending || !s->cells;
+	s->plain = calloc(r->nouts + 1, sizeof(*s->plain));
+	bool failed = !s->match || !s->pending || !s->cells || !s->plain;
 	for (size_t i = 0; !failed && i < r->nouts; i++) {
 		if (r->outs[i].deferred)
 			failed = !(s->pending[i] = calloc(TR_BATCH_ROWS, sizeof(struct tr_cell)));
@@ -129,6 +132,10 @@ static int prepare(struct job *j)
 			for (uint32_t k = 0; k < j->b->nsel; k++)
 				s->pending[i][tr_row(j->b, k)].type = TR_NONE;
 		}
+	}
+	for (size_t i = 0; i < r->nouts; i++) {
+		bool is_plain = r->outs[i].type == TR_STRING && (int)i != r->time_out;
+		s->plain[i] = is_plain && !s->pending[i] ? s->cells[i] : NULL;
 	}
 	if (!r->time_field)
 		return 0;
@@ -227,13 +234,20 @@ static int take_captures(struct job *j, const struct rule *rule, tr_str subject,
 {
 	struct regex *r = j->r;
 	struct scratch *s = j->s;
+	struct tr_cell *const *plain = s->plain;
 	struct tr_cell when = { .type = TR_NONE };
-	for (size_t i = 0; i < rule->ncaptures; i++) {
-		uint32_t g = rule->captures[i].group, out = rule->captures[i].out;
-		if (ov[2 * g] == SIZE_MAX)
+	const struct capture *c = rule->captures, *end = c + rule->ncaptures;
+	for (; c < end; c++) {
+		uint32_t out = c->out;
+		const size_t *at = &ov[2 * c->group];
+		if (at[0] == SIZE_MAX)
 			continue;
-		tr_str text = { subject.p + ov[2 * g], ov[2 * g + 1] - ov[2 * g] };
+		tr_str text = { subject.p + at[0], at[1] - at[0] };
 		struct tr_cell cell;
+		if (plain[out]) {
+			plain[out][row] = tr_cell_of(text);
+			continue;
+		}
 		if (r->outs[out].type == TR_STRING) {
 			cell = tr_cell_of(text);
 		} else if (!regex_convert(text, r->outs[out].type, &cell)) {
@@ -353,7 +367,6 @@ static void write_deferred(struct job *j)
 
 static void report(struct job *j)
 {
-	uint32_t held;
 	if (j->bad_types)
 		tr_host_error(j->r->host, "type", j->bad_types);
 	if (j->bad_times)
@@ -361,10 +374,10 @@ static void report(struct job *j)
 	if (!j->costly)
 		return;
 	tr_host_error(j->r->host, "match_limit", j->costly);
-	if (tr_log_gate_open(&j->r->costly, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(j->r->host),
-		       "a pattern is too costly for some texts, which count as no match: %llu of them now",
-		       (unsigned long long)j->costly);
+	tr_log_gated(
+		&j->r->costly, TR_LOG_WARN, tr_host_id(j->r->host),
+		"a pattern is too costly for some texts, which count as no match: %llu of them now",
+		(unsigned long long)j->costly);
 }
 
 int regex_apply(void *self, void *scratch, struct tr_batch *b)

@@ -139,13 +139,12 @@ static void route_scratch_free(void *self, void *scratch)
 
 static void report(struct route *r, uint64_t costly)
 {
-	uint32_t held;
 	tr_host_error(r->host, "match_limit", costly);
-	if (tr_log_gate_open(&r->costly, 60 * TR_SEC, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(r->host),
-		       "a regular expression is too costly for some texts, for which it counts as false: "
-		       "%llu of them now",
-		       (unsigned long long)costly);
+	tr_log_gated(
+		&r->costly, TR_LOG_WARN, tr_host_id(r->host),
+		"a regular expression is too costly for some texts, for which it counts as false: "
+		"%llu of them now",
+		(unsigned long long)costly);
 }
 
 static int route_route(void *self, void *scratch, const struct tr_batch *b, struct tr_mask *to)

@@ -18,14 +18,9 @@ __attribute__((weak)) void tr_io_point(const char *name)
 	__asm__ volatile("" ::: "memory");
 }
 
-int tr_io_read_file(const char *path, size_t max, struct tr_sb *out, struct tr_err *e)
+/* Closes fd. */
+static int read_all(int fd, const char *path, size_t max, struct tr_sb *out, struct tr_err *e)
 {
-	/* A pipe that nobody writes to is empty and doesn't hold up its opening; one with a writer is
-	 * waited for. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return tr_err_sys(e, "open %s", path);
-	fcntl(fd, F_SETFL, 0);
 	size_t start = out->n;
 	int rc = 0;
 	for (;;) {
@@ -51,6 +46,68 @@ int tr_io_read_file(const char *path, size_t max, struct tr_sb *out, struct tr_e
 	}
 	close(fd);
 	return rc;
+}
+
+int tr_io_read_file(const char *path, size_t max, struct tr_sb *out, struct tr_err *e)
+{
+	/* A pipe that nobody writes to is empty and doesn't hold up its opening; one with a writer
+	 * is waited for. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return tr_err_sys(e, "open %s", path);
+	fcntl(fd, F_SETFL, 0);
+	return read_all(fd, path, max, out, e);
+}
+
+int tr_io_check_own(int fd, const char *path, struct tr_err *e)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return tr_err_sys(e, "stat %s", path);
+	if (st.st_uid != geteuid())
+		return tr_err_set(e, -EPERM, "%s belongs to user %u, not to us (%u)", path,
+				  (unsigned)st.st_uid, (unsigned)geteuid());
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return tr_err_set(e, -EPERM,
+				  "%s can be written by others (mode %04o): chmod go-w %s", path,
+				  (unsigned)st.st_mode & 07777, path);
+	return 0;
+}
+
+int tr_io_read_own(const char *path, size_t max, struct tr_sb *out, struct tr_err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	if (fd < 0 && errno == ELOOP)
+		return tr_err_set(e, -EPERM, "%s is a symbolic link: none is expected there", path);
+	if (fd < 0)
+		return tr_err_sys(e, "open %s", path);
+	int rc = tr_io_check_own(fd, path, e);
+	if (rc == 0)
+		return read_all(fd, path, max, out, e);
+	close(fd);
+	return rc;
+}
+
+int tr_io_own_dir(const char *dir, struct tr_err *e)
+{
+	int rc = tr_io_mkdirs(dir, e);
+	if (rc < 0)
+		return rc;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && (errno == ELOOP || errno == ENOTDIR))
+		return tr_err_set(e, -ENOTDIR,
+				  "%s is a symbolic link: a directory is expected there", dir);
+	if (fd < 0)
+		return tr_err_sys(e, "open %s", dir);
+	rc = tr_io_check_own(fd, dir, e);
+	close(fd);
+	return rc;
+}
+
+int tr_io_own_dir_if_any(const char *dir, struct tr_err *e)
+{
+	struct stat st;
+	return lstat(dir, &st) < 0 && errno == ENOENT ? 0 : tr_io_own_dir(dir, e);
 }
 
 int tr_io_write_all(int fd, const void *p, size_t n)
@@ -80,7 +137,11 @@ int tr_io_fsync_dir(const char *dir, struct tr_err *e)
 
 static int write_new(const char *path, tr_str content, mode_t mode, struct tr_err *e)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+	int fd = open(path, flags, mode);
+	/* What a crash left there, or anybody: it goes, whatever it leads to. */
+	if (fd < 0 && errno == EEXIST && unlink(path) == 0)
+		fd = open(path, flags, mode);
 	if (fd < 0)
 		return tr_err_sys(e, "create %s", path);
 	int rc = tr_io_write_all(fd, content.p, content.n);

@@ -11,8 +11,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/str.h"
+
+#define GATE_PERIOD_NS (60 * TR_SEC)
 
 /* One log a process: set up once before threads start, read only after. */
 static enum tr_log_level log_level = TR_LOG_INFO;
@@ -116,23 +119,31 @@ static void put_line(struct tr_sb *sb, enum tr_log_level level, const char *comp
 	tr_sb_chr(sb, '\n');
 }
 
+/* held: how many lines like it were held back. */
+static void __attribute__((format(printf, 4, 0)))
+log_line(enum tr_log_level level, const char *component, uint32_t held, const char *fmt, va_list ap)
+{
+	char text[2048], more[40] = "";
+	struct tr_sb sb = { 0 };
+	if (vsnprintf(text, sizeof text - sizeof more, fmt, ap) < 0)
+		return;
+	if (held)
+		snprintf(more, sizeof more, " (%u more like it)", held);
+	strcat(text, more);
+	put_line(&sb, level, component, tr_str_c(text));
+	if (!sb.failed)
+		(void)!write(STDERR_FILENO, sb.p, sb.n);
+	tr_sb_free(&sb);
+}
+
 void tr_log(enum tr_log_level level, const char *component, const char *fmt, ...)
 {
-	char text[2048];
-	struct tr_sb sb = { 0 };
 	va_list ap;
 	if (!tr_log_enabled(level))
 		return;
 	va_start(ap, fmt);
-	int n = vsnprintf(text, sizeof text, fmt, ap);
+	log_line(level, component, 0, fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		return;
-	tr_str msg = { text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1 };
-	put_line(&sb, level, component, msg);
-	if (!sb.failed)
-		(void)!write(STDERR_FILENO, sb.p, sb.n);
-	tr_sb_free(&sb);
 }
 
 bool tr_log_gate_open(struct tr_log_gate *gate, int64_t period_ns, uint32_t *held)
@@ -147,4 +158,21 @@ bool tr_log_gate_open(struct tr_log_gate *gate, int64_t period_ns, uint32_t *hel
 	if (held)
 		*held = n;
 	return true;
+}
+
+void tr_log_gated(struct tr_log_gate *gate, enum tr_log_level level, const char *component,
+		  const char *fmt, ...)
+{
+	uint32_t held;
+	va_list ap;
+	if (!tr_log_enabled(level) || !tr_log_gate_open(gate, GATE_PERIOD_NS, &held))
+		return;
+	va_start(ap, fmt);
+	log_line(level, component, held, fmt, ap);
+	va_end(ap);
+}
+
+struct tr_log_gate *tr_log_gate_of(struct tr_log_gates *gates, const char *object)
+{
+	return &gates->v[tr_hash(object, strlen(object)) % TR_LOG_GATES];
 }

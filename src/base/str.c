@@ -94,8 +94,8 @@ size_t tr_utf8_cut(tr_str s, size_t max)
 {
 	if (s.n <= max)
 		return s.n;
-	/* Step back over at most three continuation bytes to the lead byte of the sequence that the cut
-	 * falls into; if there is none, these bytes aren't UTF-8. */
+	/* Step back over at most three continuation bytes to the lead byte of the sequence that the
+	 * cut falls into; if there is none, these bytes aren't UTF-8. */
 	size_t lead = max;
 	while (lead > 0 && max - lead < 3 && ((unsigned char)s.p[lead] & 0xC0) == 0x80)
 		lead--;
@@ -106,7 +106,7 @@ size_t tr_utf8_cut(tr_str s, size_t max)
 	return lead < max && lead + len > max ? lead : max;
 }
 
-char *tr_sb_room(struct tr_sb *sb, size_t want)
+char *tr_sb_grow(struct tr_sb *sb, size_t want)
 {
 	size_t need;
 	if (sb->failed)

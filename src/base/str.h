@@ -17,7 +17,7 @@ typedef struct tr_str {
 
 #define TR_STR(lit) ((tr_str){ "" lit, sizeof(lit) - 1 })
 /* for printf's "%.*s" */
-#define TR_F(s) (int)(s).n, (s).p
+#define TR_F(s)     (int)(s).n, (s).p
 
 static inline tr_str tr_str_c(const char *s)
 {
@@ -70,7 +70,12 @@ struct tr_sb {
 
 /* At least `want` writable bytes after the content, or NULL (then sb->failed). The content grows
  * only by tr_sb_add(). */
-char *tr_sb_room(struct tr_sb *sb, size_t want);
+char *tr_sb_grow(struct tr_sb *sb, size_t want); /* the way of tr_sb_room() without room */
+static inline char *tr_sb_room(struct tr_sb *sb, size_t want)
+{
+	bool fits = sb->p && !sb->failed && sb->cap - sb->n >= want;
+	return fits ? sb->p + sb->n : tr_sb_grow(sb, want);
+}
 static inline void tr_sb_add(struct tr_sb *sb, size_t n)
 {
 	sb->n += n;
@@ -98,7 +103,8 @@ static inline void tr_sb_chr(struct tr_sb *sb, char c)
 #define tr_sb_lit(sb, lit) tr_sb_put(sb, "" lit, sizeof(lit) - 1)
 
 void tr_sb_fmt(struct tr_sb *sb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void tr_sb_vfmt(struct tr_sb *sb, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+void tr_sb_vfmt(struct tr_sb *sb, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 void tr_sb_i64(struct tr_sb *sb, int64_t v);
 void tr_sb_u64(struct tr_sb *sb, uint64_t v);
 /* little-endian integers, for what is written to disk */

@@ -7,11 +7,18 @@
 
 #include "config/config.h"
 
-enum { OPT_CONFIG, OPT_PRINT };
+enum { OPT_CONFIG, OPT_PERMISSIONS, OPT_PRINT, OPT_USER };
+
+struct wish {
+	bool print, permissions;
+	const char *user; /* NULL: not given */
+};
 
 static const struct tr_cli_opt opts[] = {
 	[OPT_CONFIG] = { "config", 'c', true },
+	[OPT_PERMISSIONS] = { "permissions", 0, false },
 	[OPT_PRINT] = { "print", 0, false },
+	[OPT_USER] = { "user", 0, true },
 	{ NULL, 0, false },
 };
 
@@ -25,7 +32,7 @@ static void print_counts(const struct tr_config *c, const char *comment)
 	       n[TR_SOURCE], n[TR_TRANSFORM], n[TR_SINK]);
 }
 
-static int check(const char *const *paths, size_t n, bool print)
+static int check(const char *const *paths, size_t n, const struct wish *wish)
 {
 	struct tr_diag *diag = tr_diag_new();
 	struct tr_config *c;
@@ -41,13 +48,14 @@ static int check(const char *const *paths, size_t n, bool print)
 	tr_diag_print(diag, stderr);
 	if (c) {
 		/* What --print writes is a configuration itself. */
-		print_counts(c, print ? "# " : "");
-		if (print && tr_config_print(c, stdout) < 0) {
+		print_counts(c, wish->print ? "# " : "");
+		status = wish->permissions ? tr_cli_permissions(c, wish->user) : TR_EXIT_GOOD;
+		if (wish->print && tr_config_print(c, stdout) < 0) {
 			fprintf(stderr, "tailrace check: out of memory\n");
 			status = TR_EXIT_FAILURE;
-		} else {
-			status = tr_cli_flush("check");
 		}
+		if (tr_cli_flush("check") != TR_EXIT_GOOD)
+			status = TR_EXIT_FAILURE;
 	}
 	tr_config_free(&c);
 	tr_diag_free(&diag);
@@ -58,7 +66,7 @@ int tr_cli_check(int argc, char **argv)
 {
 	struct tr_cli_args args = { .argc = argc, .argv = argv, .opts = opts };
 	const char **paths = calloc((size_t)argc, sizeof(*paths));
-	bool print = false;
+	struct wish wish = { 0 };
 	size_t n = 0;
 	int opt, status;
 
@@ -68,11 +76,22 @@ int tr_cli_check(int argc, char **argv)
 	}
 	while ((opt = tr_cli_next(&args)) >= 0 || opt == TR_CLI_WORD) {
 		if (opt == OPT_PRINT)
-			print = true;
+			wish.print = true;
+		else if (opt == OPT_PERMISSIONS)
+			wish.permissions = true;
+		else if (opt == OPT_USER)
+			wish.user = args.value;
 		else
 			paths[n++] = args.value;
 	}
-	status = opt == TR_CLI_WRONG ? TR_EXIT_USAGE : check(paths, n, print);
+	if (opt == TR_CLI_WRONG)
+		status = TR_EXIT_USAGE;
+	else if (wish.print && wish.permissions)
+		status = tr_cli_wrong("check", "--print and --permissions don't go together");
+	else if (wish.user && !wish.permissions)
+		status = tr_cli_wrong("check", "--user goes with --permissions");
+	else
+		status = check(paths, n, &wish);
 	free(paths);
 	return status;
 }

@@ -7,21 +7,26 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "config/suggest.h"
 
 static const struct tr_command commands[] = {
-	{ "check", "[-c FILE|DIR]… [--print]", "validate a configuration",
+	{ "check", "[-c FILE|DIR]… [--print | --permissions [--user NAME]]",
+	  "validate a configuration",
 	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
 	  "/tailrace/tailrace.yaml)\n"
 	  "      --print            show the effective configuration, secrets masked\n"
+	  "      --permissions      try every file, directory and socket of it, and say what would\n"
+	  "                         give the rights that are lacking\n"
+	  "      --user NAME        whose rights; by default, run by root, those of tailrace\n"
 	  "\n"
 	  "Nothing is started, and nothing opened but plugins, the configuration and its\n"
 	  "${file:} secrets; of a good one, data_dir is looked at for state without a source.\n"
-	  "Exits with 0 when it is good, else with 78.\n",
+	  "Exits with 0 when it is good, with 1 when rights are lacking, else with 78.\n",
 	  tr_cli_check },
-	{ "demo", "[--for DURATION] [--keep]",
-	  "ship this machine's own logs for a few seconds",
+	{ "demo", "[--for DURATION] [--keep]", "ship this machine's own logs for a few seconds",
 	  "      --for DURATION  1s to 1h (default: 10s); Ctrl-C ends it sooner\n"
 	  "      --keep          leave the directory: configuration, logs, output and state\n"
 	  "\n"
@@ -41,11 +46,31 @@ static const struct tr_command commands[] = {
 	  "lost; a second one exits at once. SIGHUP reloads the configuration; a bad one changes\n"
 	  "nothing. A bad configuration at the start exits with 78.\n",
 	  tr_cli_run },
+	{ "replay", "[-c FILE|DIR]… --sink NAME [FILE|DIR]…", "send dead letters again",
+	  "  -c, --config FILE|DIR  the configuration; several are one (default: " SYSCONFDIR
+	  "/tailrace/tailrace.yaml)\n"
+	  "  -s, --sink NAME        through this sink of it\n"
+	  "      --user NAME        started as root: be that user, as run does\n"
+	  "  FILE|DIR               of these letters (default: all of that sink's)\n"
+	  "\n"
+	  "Whether the agent runs or not: it goes on in a new file meanwhile. What was delivered\n"
+	  "is removed, what is refused again stays with its new reason, a line that can't be\n"
+	  "read is named and stays. Exits with 0 when every letter was delivered, else with 1.\n",
+	  tr_cli_replay },
 	{ "plugins", "[TYPE] [--format text|man|json-schema]",
 	  "describe sources, transforms and sinks",
 	  "  TYPE           of one type only: file, or source_file where several kinds have it\n"
 	  "      --format   text for people, man for a manual page, json-schema for editors\n",
 	  tr_cli_plugins },
+	{ "spool", "ls|cat|verify|repair DIR", "look into a disk buffer, and repair it",
+	  "  ls       its segments: bytes, events, and how many of these aren't delivered yet\n"
+	  "  cat      the events that aren't delivered yet, one a line, as JSON\n"
+	  "  verify   check every byte; exits with 1 when something is damaged, and names it\n"
+	  "  repair   cut out what is damaged; the damaged files are kept as *.bad\n"
+	  "  DIR      data_dir/spool/NAME\n"
+	  "\n"
+	  "All but repair only read, also while the agent runs.\n",
+	  tr_cli_spool },
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -187,11 +212,26 @@ static int unknown_command(const char *name)
 	return tr_cli_wrong(NULL, "unknown command \"%s\"", name);
 }
 
+/* A configuration has secrets, and libraries copy them to wherever they like, registers included. A limit of
+ * 1 makes the kernel write no core file, and start no program of core_pattern either, which 0 leaves to that
+ * program; core(5). */
+static void make_no_core(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_CORE, &lim) < 0 || lim.rlim_max > 0)
+		lim.rlim_max = 1;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_CORE, &lim) < 0)
+		prctl(PR_SET_DUMPABLE, 0);
+}
+
 int tr_cli(int argc, char **argv)
 {
 	const struct tr_command *c = NULL;
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	make_no_core();
 	if (!name) {
 		print_usage(stderr);
 		return TR_EXIT_USAGE;

@@ -28,7 +28,13 @@ int tr_cli(int argc, char **argv); /* the whole program; returns its exit status
 int tr_cli_check(int argc, char **argv);
 int tr_cli_demo(int argc, char **argv);
 int tr_cli_plugins(int argc, char **argv);
+int tr_cli_replay(int argc, char **argv);
 int tr_cli_run(int argc, char **argv);
+int tr_cli_spool(int argc, char **argv);
+
+/* Whether that user (NULL: as tr_user_find says) can use what the configuration touches; an exit status. */
+struct tr_config;
+int tr_cli_permissions(const struct tr_config *c, const char *user);
 
 /* ---- a command's arguments ---- */
 

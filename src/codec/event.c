@@ -160,10 +160,10 @@ static bool take_values(json_t *object, bool strings_only, struct tr_event_value
 	return true;
 }
 
-static int take_pairs(struct tr_event_decoder *d, struct tr_event *out)
+static int take_pairs(struct tr_event_decoder *d, const json_t *event, struct tr_event *out)
 {
-	json_t *labels = json_object_get(d->root, "labels"),
-	       *fields = json_object_get(d->root, "fields");
+	json_t *labels = json_object_get(event, "labels"),
+	       *fields = json_object_get(event, "fields");
 	out->nlabels = json_object_size(labels);
 	out->nfields = json_object_size(fields);
 	size_t n = out->nlabels + out->nfields;
@@ -189,20 +189,23 @@ static bool looks_like_object(tr_str s)
 	return s.n > 2 && s.p[0] == '{' && s.p[s.n - 1] == '}';
 }
 
-int tr_event_decode(struct tr_event_decoder *d, tr_str text, struct tr_event *out)
+/* 1, 0 or -ENOMEM; what fails to be read leaves `error` filled. */
+static int load(struct tr_event_decoder *d, tr_str text, json_error_t *error)
 {
-	json_error_t error = { 0 };
-	if (!looks_like_object(text))
-		return 0;
+	*error = (json_error_t){ 0 };
 	json_decref(d->root);
-	d->root = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-	if (!d->root) /* jansson doesn't always say so when it is out of memory */
-		return !error.text[0] || json_error_code(&error) == json_error_out_of_memory
-			       ? -ENOMEM
-			       : 0;
+	d->root = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, error);
+	if (d->root)
+		return 1;
+	/* jansson doesn't always say so when it is out of memory */
+	return !error->text[0] || json_error_code(error) == json_error_out_of_memory ? -ENOMEM : 0;
+}
+
+static int take_event(struct tr_event_decoder *d, json_t *event, struct tr_event *out)
+{
 	*out = (struct tr_event){ 0 };
 	unsigned have = 0;
-	for (void *it = json_object_iter(d->root); it; it = json_object_iter_next(d->root, it)) {
+	for (void *it = json_object_iter(event); it; it = json_object_iter_next(event, it)) {
 		tr_str key = { json_object_iter_key(it), json_object_iter_key_len(it) };
 		unsigned bit = take_key(d, key, json_object_iter_value(it), out);
 		if (!bit)
@@ -212,5 +215,38 @@ int tr_event_decode(struct tr_event_decoder *d, tr_str text, struct tr_event *ou
 	out->is_metric = (have | FIELDS) == (TIMESTAMP | NAME | TYPE | VALUE | LABELS | FIELDS);
 	if (!out->is_metric && have != (TIMESTAMP | MESSAGE | LABELS | FIELDS))
 		return 0;
-	return take_pairs(d, out);
+	return take_pairs(d, event, out);
+}
+
+int tr_event_decode(struct tr_event_decoder *d, tr_str text, struct tr_event *out)
+{
+	json_error_t error;
+	if (!looks_like_object(text))
+		return 0;
+	int rc = load(d, text, &error);
+	return rc > 0 ? take_event(d, d->root, out) : rc;
+}
+
+int tr_letter_decode(struct tr_event_decoder *d, tr_str text, struct tr_event *out,
+		     struct tr_err *why, size_t *column)
+{
+	static const char key[] = "\"event\":"; /* never within a string: its quotes are escaped */
+	json_error_t error;
+	int rc = load(d, text, &error);
+	if (rc == 0) {
+		*column = error.column > 0 ? (size_t)error.column : 1;
+		tr_err_set(why, -EINVAL, "%s", error.text);
+	}
+	if (rc <= 0)
+		return rc;
+	json_t *event = json_object_get(d->root, "event");
+	rc = json_is_object(event) ? take_event(d, event, out) : 0;
+	if (rc == 0) {
+		const char *at = memmem(text.p, text.n, key, sizeof(key) - 1);
+		*column = at ? (size_t)(at - text.p) + 1 : 1;
+		tr_err_set(why, -EINVAL,
+			   event ? "the event isn't one in our json"
+				 : "expected an object with \"event\"");
+	}
+	return rc;
 }

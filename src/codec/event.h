@@ -6,6 +6,7 @@
 #ifndef TR_CODEC_EVENT_H
 #define TR_CODEC_EVENT_H
 
+#include "base/err.h"
 #include "plugin/batch.h"
 
 struct tr_event_value {
@@ -35,5 +36,9 @@ void tr_event_decoder_free(struct tr_event_decoder **d);
 /* 1: text is one JSON object with exactly the keys of our json, in any order and with values that
  * fit them. 0: it is something else. -ENOMEM: there was no memory to find out. */
 int tr_event_decode(struct tr_event_decoder *d, tr_str text, struct tr_event *out);
+/* The same for the event of a dead letter, an object with the key "event" among others. For 0, `why` says
+ * what is wrong with it and *column, from 1, where. */
+int tr_letter_decode(struct tr_event_decoder *d, tr_str text, struct tr_event *out,
+		     struct tr_err *why, size_t *column);
 
 #endif

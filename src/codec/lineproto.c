@@ -146,12 +146,39 @@ static inline uint64_t load8(const char *p)
 	return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? __builtin_bswap64(word) : word;
 }
 
+static inline uint32_t load4(const char *p)
+{
+	uint32_t word;
+	memcpy(&word, p, sizeof(word));
+	return word;
+}
+
 /* Bit 7 of the first byte that is `"` or `\`; bytes after it may be marked wrongly. */
 static inline uint64_t quoted_in(uint64_t word)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
 	uint64_t quote = word ^ (ones * '"'), slash = word ^ (ones * '\\');
 	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high;
+}
+
+/* Fewer than eight bytes: two words that overlap where four are there and nothing is to be quoted.
+ */
+static inline char *put_rest(char *o, const char *p, size_t n)
+{
+	if (n >= 4) {
+		uint32_t first = load4(p), last = load4(p + n - 4);
+		if (!quoted_in((uint64_t)last << 32 | first)) {
+			memcpy(o, &first, 4);
+			memcpy(o + n - 4, &last, 4);
+			return o + n;
+		}
+	}
+	for (const char *end = p + n; p < end; p++) {
+		if (*p == '"' || *p == '\\')
+			*o++ = '\\';
+		*o++ = *p;
+	}
+	return o;
 }
 
 void tr_lineproto_str(struct tr_sb *out, tr_str s)
@@ -172,11 +199,7 @@ void tr_lineproto_str(struct tr_sb *out, tr_str s)
 			*o++ = *p++;
 		}
 	}
-	for (; p < end; p++) {
-		if (*p == '"' || *p == '\\')
-			*o++ = '\\';
-		*o++ = *p;
-	}
+	o = put_rest(o, p, (size_t)(end - p));
 	*o++ = '"';
 	tr_sb_add(out, (size_t)(o - from));
 }
@@ -184,12 +207,16 @@ void tr_lineproto_str(struct tr_sb *out, tr_str s)
 /* Two digits at a time, from the end. */
 void tr_lineproto_int(struct tr_sb *out, int64_t v)
 {
+	static const char pairs[] = "0001020304050607080910111213141516171819"
+				    "2021222324252627282930313233343536373839"
+				    "4041424344454647484950515253545556575859"
+				    "6061626364656667686970717273747576777879"
+				    "8081828384858687888990919293949596979899";
 	char buf[24], *p = buf + sizeof(buf);
 	uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
 	for (; left >= 100; left /= 100) {
-		unsigned two = (unsigned)(left % 100);
-		*--p = (char)('0' + two % 10);
-		*--p = (char)('0' + two / 10);
+		p -= 2;
+		memcpy(p, &pairs[2 * (left % 100)], 2);
 	}
 	if (left >= 10) {
 		*--p = (char)('0' + left % 10);

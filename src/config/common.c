@@ -151,13 +151,15 @@ const struct tr_opt tr_sink_opts[] = {
 	  .at = TR_AT(struct tr_sink_cfg, buffer_type, int64_t),
 	  .dflt = "memory",
 	  .words = buffer_types,
-	  .doc = "Where events wait for the sink." },
+	  .doc = "Where events wait for the sink; disk: in data_dir/spool/NAME, acknowledged to their "
+		 "source when they are synced, and sent after a restart." },
 	{ .name = "buffer.max_size",
 	  .type = TR_OPT_SIZE,
 	  .at = TR_AT(struct tr_sink_cfg, buffer_max_size, int64_t),
 	  .min = MIB,
-	  .dflt_doc = "memory_limit / (2 × sinks), at least 1MiB",
-	  .doc = "The sink's guaranteed share, which no other can take." },
+	  .dflt_doc = "memory: memory_limit / (2 × sinks), at least 1MiB; disk: 1GiB",
+	  .doc = "The sink's guaranteed share, which no other can take; of a disk buffer, what it has on "
+		 "disk." },
 	{ .name = "buffer.when_full",
 	  .type = TR_OPT_ENUM,
 	  .at = TR_AT(struct tr_sink_cfg, when_full, int64_t),
@@ -333,6 +335,8 @@ static void fill_defaults(const struct tr_config *c, struct tr_part *p, size_t n
 	struct tr_sink_cfg *k = &p->c.sink;
 	int64_t share = c->memory_limit / (2 * (int64_t)nsinks);
 
+	if (k->buffer_type == TR_BUFFER_DISK)
+		share = 1024 * MIB;
 	fill(p, "buffer.max_size", &k->buffer_max_size, share < MIB ? MIB : share);
 	fill(p, "buffer.when_full", &k->when_full, k->required ? TR_BLOCK : TR_DROP_NEWEST);
 	/* A plugin without batches has zeros, which nobody could write. */
@@ -368,12 +372,6 @@ void tr_sink_common(const struct tr_config *c, struct tr_part *p, size_t nsinks)
 	fill_defaults(c, p, nsinks);
 	if (!is_failed(p, "dead_letter"))
 		place_dead_letters(c, p);
-	if (!is_failed(p, "buffer.type") && k->buffer_type == TR_BUFFER_DISK) {
-		at = tr_opts_mark(&p->opts, "buffer.type");
-		tr_opts_error(
-			&p->opts, &at,
-			"buffer.type is \"disk\": disk buffers are not built yet, expected memory");
-	}
 	if (!is_failed(p, "required") && !is_failed(p, "buffer.when_full") && !k->required &&
 	    k->when_full == TR_BLOCK) {
 		at = tr_opts_mark(&p->opts, "buffer.when_full");
@@ -398,7 +396,7 @@ void tr_sink_common(const struct tr_config *c, struct tr_part *p, size_t nsinks)
 
 /* Adds up the shares. *at becomes the place of the largest that was asked for, or of the first sink
  * when neither a share nor the limit was given. */
-static int64_t sum_shares(struct tr_config_tree *t, struct tr_mark *at)
+static int64_t sum_shares(struct tr_config_tree *t, int64_t limit, struct tr_mark *at)
 {
 	bool is_placed = tr_opts_given(&t->globals, "memory_limit");
 	int64_t sum = 0, largest = 0;
@@ -406,12 +404,15 @@ static int64_t sum_shares(struct tr_config_tree *t, struct tr_mark *at)
 	for (size_t i = 0; i < t->nparts; i++) {
 		struct tr_part *p = t->parts[i];
 		int64_t share = p->c.sink.buffer_max_size;
+		bool on_disk = p->c.sink.buffer_type == TR_BUFFER_DISK;
 
 		if (p->c.kind != TR_SINK || !p->c.plugin || is_failed(p, "buffer.max_size"))
 			continue;
+		if (on_disk)
+			share = tr_disk_memory(limit);
 		if (__builtin_add_overflow(sum, share, &sum))
 			sum = INT64_MAX;
-		if (tr_opts_given(&p->opts, "buffer.max_size") && share > largest) {
+		if (!on_disk && tr_opts_given(&p->opts, "buffer.max_size") && share > largest) {
 			largest = share;
 			*at = tr_opts_mark(&p->opts, "buffer.max_size");
 		} else if (!is_placed && !largest) {
@@ -425,7 +426,7 @@ static int64_t sum_shares(struct tr_config_tree *t, struct tr_mark *at)
 void tr_memory_check(const struct tr_config *c, struct tr_config_tree *t, struct tr_diag *diag)
 {
 	struct tr_mark at = tr_opts_mark(&t->globals, "memory_limit");
-	int64_t shares = sum_shares(t, &at), sources = 0;
+	int64_t shares = sum_shares(t, c->memory_limit, &at), sources = 0;
 	struct tr_sb want = { 0 }, limit = { 0 };
 
 	for (size_t i = 0; i < t->nparts; i++)

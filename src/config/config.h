@@ -24,6 +24,14 @@ struct tr_sink_cfg {
 };
 enum tr_buffer_type { TR_BUFFER_MEMORY, TR_BUFFER_DISK };
 
+/* Bytes of memory that a disk buffer has: half of it before the disk, half behind it. */
+static inline int64_t tr_disk_memory(int64_t memory_limit)
+{
+	int64_t mib = INT64_C(1) << 20, share = memory_limit / 8;
+
+	return share < 2 * mib ? 2 * mib : share > 8 * mib ? 8 * mib : share;
+}
+
 /* What every source has. */
 struct tr_source_cfg {
 	struct tr_map labels;
@@ -83,6 +91,23 @@ bool tr_config_same(const struct tr_config *a, size_t i, const struct tr_config 
 /* The effective configuration as YAML, defaults filled in, secrets masked. 0, or -ENOMEM with nothing
  * printed. */
 int tr_config_print(const struct tr_config *c, FILE *out);
+
+/* What the configuration touches, with what it is for: `source "nginx"`. */
+struct tr_used {
+	enum tr_use use;
+	char *path; /* without symlinks as far as it exists and can be seen */
+	const char *owner;
+};
+struct tr_uses {
+	size_t n, cap;
+	struct tr_used *v;
+	const char *owner; /* of what is added */
+	bool failed;       /* out of memory: something is missing */
+};
+/* The configuration's own files, secrets and directories, and all that its components say. Looks for
+ * files. u is zeroed before, and freed by the caller. */
+void tr_config_uses(const struct tr_config *c, struct tr_uses *u);
+void tr_uses_free(struct tr_uses *u);
 
 struct tr_diag *tr_diag_new(void);
 void tr_diag_free(struct tr_diag **d);

@@ -315,6 +315,8 @@ static void load_all(struct load *l, const char *const *paths, size_t npaths)
 	size_t n = 0;
 	const char **files = tr_config_files(&l->t->pool, paths, npaths, &n, l->diag);
 
+	l->t->files = files;
+	l->t->nfiles = n;
 	for (size_t i = 0; i < n && !l->t->pool.failed; i++)
 		read_file(l, files[i], (uint32_t)i);
 	if (l->t->pool.failed)

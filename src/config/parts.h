@@ -32,6 +32,8 @@ struct tr_part {
 struct tr_config_tree {
 	struct tr_mem pool;
 	struct tr_opt_set globals;
+	const char **files; /* that were read, in their order */
+	size_t nfiles;
 	size_t nparts;
 	struct tr_part *
 		*parts; /* in the order of the files; after ordering, in that of the components */

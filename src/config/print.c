@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define MASK "\"***\""
+#define MASKED "***"
+#define MASK   "\"" MASKED "\""
 
 static bool is_plain(tr_str s)
 {
@@ -77,10 +78,27 @@ void tr_yaml_scalar(struct tr_sb *out, tr_str s, bool is_value)
 	tr_sb_chr(out, '"');
 }
 
+/* Credentials in a URL (a proxy's) go with it: SCHEME://CREDENTIALS@HOST. */
+static void mask_credentials(tr_str s, struct tr_sb *out)
+{
+	const char *slashes = s.n ? memmem(s.p, s.n, "://", 3) : NULL;
+	size_t start = slashes ? (size_t)(slashes - s.p) + 3 : s.n, end = start;
+
+	while (end < s.n && !strchr("/?#", s.p[end]))
+		end++;
+	const char *at = start < end ? memrchr(s.p + start, '@', end - start) : NULL;
+
+	tr_sb_put(out, s.p, at ? start : s.n);
+	if (at) {
+		tr_sb_lit(out, MASKED);
+		tr_sb_put(out, at, s.n - (size_t)(at - s.p));
+	}
+}
+
 static void put_scalar(const struct tr_opt *o, const union tr_value *v, bool secret,
 		       struct tr_sb *out)
 {
-	struct tr_sb text = { 0 };
+	struct tr_sb text = { 0 }, shown = { 0 };
 
 	if (secret) {
 		tr_sb_lit(out, MASK);
@@ -91,10 +109,12 @@ static void put_scalar(const struct tr_opt *o, const union tr_value *v, bool sec
 		tr_sb_lit(&text, "off");
 	else
 		tr_value_print(o, v, &text);
-	if (text.failed)
+	mask_credentials(tr_sb_view(&text), &shown);
+	if (text.failed || shown.failed)
 		out->failed = true;
-	tr_yaml_scalar(out, tr_sb_view(&text), true);
+	tr_yaml_scalar(out, tr_sb_view(&shown), true);
 	tr_sb_free(&text);
+	tr_sb_free(&shown);
 }
 
 static bool item_is_secret(const struct tr_opt_ref *r, size_t i)

@@ -150,3 +150,17 @@ int tr_subst(tr_str s, struct tr_sb *out, bool *secret, struct tr_err *e)
 	}
 	return out->failed ? tr_err_set(e, -ENOMEM, "out of memory") : 0;
 }
+
+void tr_subst_files(tr_str s, void (*each)(void *ctx, tr_str path), void *ctx)
+{
+	while (s.n) {
+		tr_str rest = s;
+		const char *end = memchr(s.p, '}', s.n);
+
+		s = (tr_str){ s.p + 1, s.n - 1 };
+		if (tr_str_starts(rest, TR_STR("$${")))
+			s = (tr_str){ rest.p + 3, rest.n - 3 };
+		else if (end && tr_str_starts(rest, TR_STR("${file:")))
+			each(ctx, (tr_str){ rest.p + 7, (size_t)(end - rest.p) - 7 });
+	}
+}

@@ -277,7 +277,7 @@ static void warn_block(const struct topology *y, size_t sink, const bool *above,
 	const struct tr_part *p = y->t->parts[sink];
 	struct tr_mark at = p->mark;
 
-	if (p->c.sink.when_full != TR_BLOCK)
+	if (p->c.sink.when_full != TR_BLOCK || p->c.sink.buffer_type == TR_BUFFER_DISK)
 		return;
 	if (tr_opts_given(&p->opts, "buffer.when_full"))
 		at = tr_opts_mark(&p->opts, "buffer.when_full");
@@ -291,7 +291,7 @@ static void warn_block(const struct topology *y, size_t sink, const bool *above,
 			continue;
 		tr_diag_warn(y->diag, &at,
 			     "when sink \"%.*s\" is full it stops source \"%.*s\", and so sink "
-			     "\"%.*s\": required: false isolates it",
+			     "\"%.*s\": a disk buffer or required: false isolates it",
 			     TR_F(p->name), TR_F(y->t->parts[i]->name), TR_F(other->name));
 		return;
 	}

@@ -61,6 +61,9 @@ struct tr_node *tr_node_scalar(struct tr_mem *pool, tr_str written, struct tr_ma
  * a file was read. Reads files: not on a worker. 0, or a negative errno with a message. */
 int tr_subst(tr_str written, struct tr_sb *out, bool *secret, struct tr_err *e);
 
+/* Calls each with the path of every ${file:} in the text. */
+void tr_subst_files(tr_str written, void (*each)(void *ctx, tr_str path), void *ctx);
+
 /* The files that paths stand for, directories replaced by their *.yaml and *.yml in the order of
  * their names. Trouble goes to diag. The array lies in the pool. */
 const char **tr_config_files(struct tr_mem *pool, const char *const *paths, size_t npaths,

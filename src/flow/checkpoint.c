@@ -59,7 +59,7 @@ static int load_one(const struct tr_checkpoint *c, const char *path, struct tr_s
 {
 	struct tr_sb file = { 0 };
 	tr_str state;
-	int rc = tr_io_read_file(path, STATE_MAX, &file, e);
+	int rc = tr_io_read_own(path, STATE_MAX, &file, e);
 	if (rc == -ENOENT) {
 		rc = 1;
 	} else if (rc == -EISDIR) {

@@ -2,9 +2,10 @@
 /* The closed list of reasons. */
 #include "flow/counters.h"
 
-const char *const tr_reason_names[TR_REASONS] = { "filtered",    "mismatch", "rejected",
-						  "template",    "buffer_full", "source_full",
-						  "too_long",    "removed",  "shutdown" };
+const char *const tr_reason_names[TR_REASONS] = { "filtered", "mismatch",    "rejected",
+						  "template", "buffer_full", "source_full",
+						  "too_long", "removed",     "shutdown",
+						  "damaged" };
 
 enum tr_reason tr_reason_of(const char *name)
 {

@@ -19,6 +19,7 @@ enum tr_reason {
 	TR_REASON_TOO_LONG,
 	TR_REASON_REMOVED,
 	TR_REASON_SHUTDOWN,
+	TR_REASON_DAMAGED,
 	TR_REASONS
 };
 extern const char *const tr_reason_names[TR_REASONS];

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,8 +17,8 @@
 #include "base/io.h"
 #include "flow/request.h"
 
-#define FILE_BYTES (8 * 1024 * 1024)
-#define TOTAL_BYTES (64 * 1024 * 1024)
+#define FILE_BYTES   (8 * 1024 * 1024)
+#define TOTAL_BYTES  (64 * 1024 * 1024)
 #define DETAIL_BYTES 1024u
 
 struct letter {
@@ -34,13 +35,13 @@ struct tr_dead_letter {
 	struct tr_host *host;
 	char *sink, *dir;
 	tr_metric *events, *removed;
-	pthread_mutex_t lock; /* guards failed */
+	pthread_mutex_t lock;  /* guards failed */
 	struct letter *failed; /* to be tried again */
 	pthread_mutex_t io;    /* one writer at a time; guards fd, size, seq */
 	int fd;
 	off_t size;
 	unsigned seq;
-	struct tr_log_gate gate;
+	struct tr_log_gate gate, memory_gate;
 };
 
 struct tr_dead_letter *tr_dead_letter_new(struct tr_host *h, const char *sink, const char *dir,
@@ -102,7 +103,7 @@ static int64_t count_lines(const char *path)
 {
 	struct tr_sb sb = { 0 };
 	int64_t n = 0;
-	if (tr_io_read_file(path, 2 * FILE_BYTES, &sb, NULL) == 0)
+	if (tr_io_read_own(path, 2 * FILE_BYTES, &sb, NULL) == 0)
 		for (size_t i = 0; i < sb.n; i++)
 			n += sb.p[i] == '\n';
 	tr_sb_free(&sb);
@@ -110,7 +111,7 @@ static int64_t count_lines(const char *path)
 }
 
 /* Removes the oldest files until another one fits. Names sort by time. */
-static void make_room(struct tr_dead_letter *d)
+static void remove_oldest(struct tr_dead_letter *d)
 {
 	struct dirent **list;
 	char path[PATH_MAX];
@@ -119,7 +120,7 @@ static void make_room(struct tr_dead_letter *d)
 	int n = scandir(d->dir, &list, is_letter_file, by_name);
 	for (int i = n - 1; i >= 0; i--) {
 		snprintf(path, sizeof path, "%s/%s", d->dir, list[i]->d_name);
-		if (stat(path, &st) == 0)
+		if (lstat(path, &st) == 0)
 			total += st.st_size;
 		if (total > TOTAL_BYTES - FILE_BYTES) {
 			int64_t lines = count_lines(path);
@@ -132,6 +133,26 @@ static void make_room(struct tr_dead_letter *d)
 		free(list);
 }
 
+/* Not while the letters are being sent again: whoever does that has the directory locked. */
+static void make_room(struct tr_dead_letter *d)
+{
+	int fd = open(d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+		remove_oldest(d);
+	close(fd);
+}
+
+/* Locks the file for one letter. False: somebody is sending its letters again, or has done so. */
+static bool hold_file(struct tr_dead_letter *d)
+{
+	struct stat st;
+	if (d->fd < 0 || (flock(d->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK))
+		return false;
+	return fstat(d->fd, &st) == 0 && st.st_nlink > 0;
+}
+
 static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 {
 	char path[PATH_MAX];
@@ -139,14 +160,17 @@ static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 		close(d->fd);
 	d->fd = -1;
 	d->size = 0;
-	int rc = tr_io_mkdirs(d->dir, e);
+	int rc = tr_io_own_dir(d->dir, e);
 	if (rc < 0)
 		return rc;
 	make_room(d);
-	snprintf(path, sizeof path, "%s/%020lld-%06u.ndjson", d->dir, (long long)tr_wall_ns(), d->seq++);
+	snprintf(path, sizeof path, "%s/%020lld-%06u.ndjson", d->dir, (long long)tr_wall_ns(),
+		 d->seq++);
 	d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (d->fd < 0)
 		return tr_err_sys(e, "create %s", path);
+	if (!hold_file(d)) /* taken before there was anything in it */
+		return tr_err_set(e, -EAGAIN, "%s is being sent again", path);
 	return tr_io_fsync_dir(d->dir, e);
 }
 
@@ -157,7 +181,7 @@ static void write_letter(void *arg)
 	struct tr_err e = { 0 };
 	pthread_mutex_lock(&d->io);
 	l->rc = 0;
-	if (d->fd < 0 || d->size + (off_t)l->text.n > FILE_BYTES)
+	if (d->size + (off_t)l->text.n > FILE_BYTES || !hold_file(d))
 		l->rc = next_file(d, &e);
 	if (l->rc == 0 && (l->rc = tr_io_write_all(d->fd, l->text.p, l->text.n)) == 0 &&
 	    fdatasync(d->fd) < 0)
@@ -174,10 +198,11 @@ static void write_letter(void *arg)
 			errno = -l->rc;
 			tr_err_sys(&e, "write %s", d->dir);
 		}
-		if (tr_log_gate_open(&d->gate, 60 * TR_SEC, NULL))
-			tr_log(TR_LOG_ERROR, d->sink, "dead letters: %s; trying again every second",
-			       e.msg);
+		tr_log_gated(&d->gate, TR_LOG_ERROR, d->sink,
+			     "dead letters: %s; trying again every second", e.msg);
 	}
+	if (d->fd >= 0)
+		flock(d->fd, LOCK_UN);
 	pthread_mutex_unlock(&d->io);
 }
 
@@ -284,6 +309,7 @@ fail:
 	tr_encoder_free(&enc);
 	if (l)
 		letter_free(l);
-	tr_log(TR_LOG_ERROR, d->sink, "dead letters: out of memory: %u events not kept", r->nrows);
+	tr_log_gated(&d->memory_gate, TR_LOG_ERROR, d->sink,
+		     "dead letters: out of memory: %u events not kept", r->nrows);
 	tr_request_done(rp, TR_REJECTED, reason, 0);
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Framing. Lines are found with memchr, longer delimiters with memmem; a multiline record is a run of
- * lines that one pattern holds together. */
+/* Framing. Lines are found with memchr, longer delimiters with memmem; a multiline record is a run
+ * of lines that one pattern holds together. */
 #include "plugin/frame.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 struct tr_framer {
-	char delim[64]; /* transcoded */
+	char delim[64];    /* transcoded */
 	size_t dlen, unit; /* bytes; unit: of a code unit */
 	bool strip_cr, nul_delim;
+	bool is_plain; /* records are lines, their delimiter and code unit one byte */
 	size_t max_line, max_lines;
 	enum tr_charset charset;
 	const struct tr_regex *start, *cont;
@@ -36,6 +37,7 @@ int tr_framer_new(const struct tr_framing_cfg *cfg, struct tr_framer **out, stru
 	f->max_lines = (size_t)cfg->multiline_max_lines;
 	f->start = cfg->multiline_start;
 	f->cont = cfg->multiline_continue;
+	f->is_plain = f->unit == 1 && f->dlen == 1 && !f->start && !f->cont;
 	*out = f;
 	return 0;
 }
@@ -58,7 +60,8 @@ static bool is_multiline(const struct tr_framer *f)
 
 size_t tr_framer_window(const struct tr_framer *f)
 {
-	/* a line, its CR and delimiter, a BOM; for a multiline record the line that ends it as well */
+	/* a line, its CR and delimiter, a BOM; for a multiline record the line that ends it as well
+	 */
 	size_t line = f->max_line + 2 * f->dlen + 4;
 	return is_multiline(f) ? 2 * line : line;
 }
@@ -133,7 +136,8 @@ static size_t cut(const struct tr_framer *f, const char *p, size_t n)
 	if (f->unit == 1)
 		return tr_utf8_cut((tr_str){ p, n }, f->max_line);
 	size_t at = f->max_line / 2 * 2;
-	unsigned char high = at >= 2 ? (unsigned char)p[at - (f->charset == TR_UTF16BE ? 2 : 1)] : 0;
+	unsigned char high =
+		at >= 2 ? (unsigned char)p[at - (f->charset == TR_UTF16BE ? 2 : 1)] : 0;
 	return (high & 0xFC) == 0xD8 ? at - 2 : at; /* not inside a surrogate pair */
 }
 
@@ -170,8 +174,8 @@ size_t tr_frame_decode(enum tr_charset cs, const char *p, size_t n, char *out)
 	return (size_t)(to - out);
 }
 
-/* Whether this line goes on with the record before it. A pattern that is too costly for a line, or no
- * memory, counts as no match. */
+/* Whether this line goes on with the record before it. A pattern that is too costly for a line, or
+ * no memory, counts as no match. */
 static bool belongs(const struct tr_framer *f, struct tr_match *m, const char *p, size_t n)
 {
 	const size_t *ov;
@@ -212,7 +216,8 @@ static struct extent line_at(const struct tr_framer *f, const char *p, size_t n,
 	const char *d = find(f, p, n);
 	if (d)
 		return (struct extent){ (size_t)(d - p), (size_t)(d - p) + f->dlen, false, true };
-	/* a CR and the beginning of a delimiter may be the last bytes of a line that isn't too long */
+	/* a CR and the beginning of a delimiter may be the last bytes of a line that isn't too long
+	 */
 	if (n > f->max_line + f->unit + f->dlen)
 		return (struct extent){ n, n, true, true };
 	size_t have = written(f, p, n);
@@ -222,8 +227,8 @@ static struct extent line_at(const struct tr_framer *f, const char *p, size_t n,
 }
 
 /* The multiline record at p. */
-static struct extent lines_at(const struct tr_framer *f, struct tr_match *m, const char *p, size_t n,
-			      unsigned flags)
+static struct extent lines_at(const struct tr_framer *f, struct tr_match *m, const char *p,
+			      size_t n, unsigned flags)
 {
 	struct extent r = line_at(f, p, n, flags);
 	size_t lines = 1;
@@ -253,7 +258,8 @@ static size_t skip_rest(const struct tr_framer *f, struct tr_frame_state *st, st
 	if (st->skipping == 1) {
 		const char *d = find(f, p, n);
 		if (!d) {
-			/* not the bytes that may be the beginning of a delimiter, nor NULs to be written */
+			/* not the bytes that may be the beginning of a delimiter, nor NULs to be
+			 * written */
 			size_t have = written(f, p, n);
 			size_t keep = flags & TR_FRAME_FLUSH ? 0 : f->dlen - 1;
 			return have > keep ? (have - keep) / f->unit * f->unit : 0;
@@ -274,6 +280,27 @@ static size_t skip_rest(const struct tr_framer *f, struct tr_frame_state *st, st
 		}
 	}
 	return at;
+}
+
+/* What most input is, in a loop of its own: lines that end, aren't too long and don't begin with
+ * NULs. Returns how many, and moves *from behind them. */
+static size_t plain_lines(const struct tr_framer *f, const char *p, size_t n, size_t *from,
+			  struct tr_record *out, size_t max)
+{
+	size_t at = *from, count = 0;
+	while (at < n && count < max && (p[at] != 0 || f->nul_delim)) {
+		const char *line = p + at, *d = memchr(line, f->delim[0], n - at);
+		if (!d)
+			break;
+		size_t skip = (size_t)(d - line) + 1;
+		size_t len = skip - 1 - (f->strip_cr && skip > 1 && d[-1] == '\r');
+		if (len > f->max_line)
+			break;
+		out[count++] = (struct tr_record){ line, (uint32_t)len, (uint32_t)skip, at, false };
+		at += skip;
+	}
+	*from = at;
+	return count;
 }
 
 size_t tr_frame(const struct tr_framer *f, struct tr_frame_state *st, struct tr_match *m,
@@ -297,6 +324,11 @@ size_t tr_frame(const struct tr_framer *f, struct tr_frame_state *st, struct tr_
 			if (st->skipping)
 				break;
 			continue;
+		}
+		if (f->is_plain) {
+			count += plain_lines(f, p, n, &at, &out[count], max - count);
+			if (at == n || count == max)
+				break;
 		}
 		if (p[at] == 0 && !f->nul_delim) {
 			size_t k = nuls(f, p + at, n - at);

@@ -398,7 +398,7 @@ static void ungather(struct tr_sink *s)
 
 void tr_sink_give_back(struct tr_sink *s)
 {
-	struct tr_queue *to = &s->heir->in;
+	struct tr_queue *to = s->heir;
 	/* What was counted here by somebody who hadn't seen yet that it moved. */
 	atomic_fetch_add(&to->bytes, atomic_exchange(&s->in.bytes, 0));
 	atomic_fetch_add(&to->events, atomic_exchange(&s->in.events, 0));
@@ -407,26 +407,26 @@ void tr_sink_give_back(struct tr_sink *s)
 	s->nback = 0;
 }
 
-void tr_sink_bequeath(struct tr_sink *s, struct tr_sink *heir)
+void tr_sink_new_heir(struct tr_sink *s, struct tr_queue *heir)
+{
+	s->heir = heir;
+	atomic_store(&s->counted, heir);
+}
+
+void tr_sink_bequeath(struct tr_sink *s, struct tr_queue *heir)
 {
 	struct tr_queue *q = &s->in;
-	s->heir = heir;
-	atomic_store(&s->counted, &heir->in);
+	tr_sink_new_heir(s, heir);
 	pthread_mutex_lock(&q->lock);
 	struct tr_batch *head = q->head, *tail = q->tail;
 	uint32_t n = atomic_exchange(&q->length, 0);
 	q->head = q->tail = NULL;
 	pthread_mutex_unlock(&q->lock);
-	tr_queue_put_first(&heir->in, head, tail, n);
+	tr_queue_put_first(heir, head, tail, n);
 	ungather(s);
 	tr_sink_give_back(s);
 }
 
-void tr_sink_new_heir(struct tr_sink *s, struct tr_sink *heir)
-{
-	s->heir = heir;
-	atomic_store(&s->counted, &heir->in);
-}
 
 void tr_sink_discard(struct tr_sink *s)
 {

@@ -19,12 +19,12 @@ struct tr_sink {
 	int64_t max_bytes, max_events, max_wait_ns; /* all 0: a request a view */
 	uint32_t window;
 	_Atomic uint32_t in_flight; /* requests that the plugin holds, a split one once */
-	/* Of a sink that a reload replaced (its heir gets what it gives back) or removed. */
-	struct tr_sink *heir;
+	/* Of a sink that a reload replaced (its heir's queue gets what it gives back) or removed. */
+	struct tr_queue *heir;
 	struct tr_batch *back, *back_tail; /* given back, in their order */
 	uint32_t nback;
 	bool removed; /* what it gives back is discarded */
-	struct tr_queue *_Atomic counted; /* whose bytes and events its requests are: `in`, or the heir's */
+	struct tr_queue *_Atomic counted; /* whose bytes and events its requests are: `in`, or the heir */
 	/* its task's: */
 	struct tr_request *open; /* being gathered */
 	struct tr_batch *view;   /* partly gathered: from `at` on */
@@ -42,9 +42,9 @@ bool tr_sink_run(struct tr_sink *s, bool flush, int64_t *wake_at);
 bool tr_sink_idle(struct tr_sink *s);
 
 /* While neither runs: all that the plugin doesn't hold, and whose bytes and events they are, goes to the
- * heir, before what it has. */
-void tr_sink_bequeath(struct tr_sink *s, struct tr_sink *heir);
-void tr_sink_new_heir(struct tr_sink *s, struct tr_sink *heir); /* the former one has bequeathed, too */
+ * heir's queue, before what it has. */
+void tr_sink_bequeath(struct tr_sink *s, struct tr_queue *heir);
+void tr_sink_new_heir(struct tr_sink *s, struct tr_queue *heir); /* the former one has bequeathed, too */
 /* Once the plugin is closed: so does what it gave back. */
 void tr_sink_give_back(struct tr_sink *s);
 /* The plugin of a removed sink is closed: what is still queued is discarded, too. */

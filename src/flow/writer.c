@@ -82,6 +82,11 @@ void tr_writer_fill(struct tr_writer *w, size_t n)
 	w->buf->fill += (uint32_t)n;
 }
 
+static bool is_pinned_last(const struct tr_rows *r, const struct tr_buf *buf)
+{
+	return r->nbufs && r->bufs[r->nbufs - 1] == buf;
+}
+
 static bool pin(struct tr_batch *b, struct tr_buf *buf)
 {
 	struct tr_rows *r = b->rows;
@@ -523,12 +528,27 @@ void *tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t 
 	return w->open->range;
 }
 
+/* No limit of a batch is reached. */
+static inline bool has_room(const struct tr_writer *w, const struct tr_batch *b)
+{
+	return b->nrows < TR_BATCH_ROWS && w->used < TR_BATCH_BYTES &&
+	       (size_t)b->nrows * (w->row_cols + 1) < CELLS_MAX;
+}
+
+/* Nothing is to be done before another row like the last one: of its segment, in its buffer. */
+static inline bool is_ready(const struct tr_writer *w)
+{
+	const struct tr_batch *b = w->batch;
+	return b && b->nrows < w->cap && has_room(w, b) && b->nsegs &&
+	       b->rows->segs[b->nsegs - 1].ack == w->open && !w->nmade && w->buf &&
+	       is_pinned_last(b->rows, w->buf);
+}
+
 /* All that can fail before a row is added. */
-static bool room_for_row(struct tr_writer *w)
+static bool make_room(struct tr_writer *w)
 {
 	struct tr_batch *b = w->batch;
-	if (b && (b->nrows == TR_BATCH_ROWS || w->used >= TR_BATCH_BYTES ||
-		  (size_t)b->nrows * (w->row_cols + 1) >= CELLS_MAX)) {
+	if (b && !has_room(w, b)) {
 		if (!publish(w))
 			return false;
 		b = NULL;
@@ -558,6 +578,11 @@ fail:
 	return false;
 }
 
+static inline bool room_for_row(struct tr_writer *w)
+{
+	return is_ready(w) || make_room(w);
+}
+
 bool tr_writer_columns(struct tr_writer *w, const int *cols, size_t n)
 {
 	const struct tr_batch *b = w->batch;
@@ -569,7 +594,7 @@ bool tr_writer_columns(struct tr_writer *w, const int *cols, size_t n)
 	return (b->nrows + 1) * (w->row_cols + more) <= CELLS_MAX || publish(w);
 }
 
-static uint32_t add_row(struct tr_writer *w, tr_str msg, uint64_t offset)
+static inline uint32_t add_row(struct tr_writer *w, tr_str msg, uint64_t offset)
 {
 	struct tr_batch *b = w->batch;
 	uint32_t row = b->nrows++;

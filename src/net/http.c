@@ -9,9 +9,9 @@
 
 #include "net/http_sink.h"
 
-#define OOM_WAIT_NS   (100 * TR_MS)
-#define LOG_PERIOD_NS (60 * TR_SEC)
-#define IDLE_NS       (10 * TR_SEC)
+#define CIRCUIT_FAILURES 3u
+#define OOM_WAIT_NS      (100 * TR_MS)
+#define IDLE_NS          (10 * TR_SEC)
 
 int tr_http_load(struct tr_err *e)
 {
@@ -88,41 +88,24 @@ static int halve(struct tr_http_lane *lane, bool same_origin)
 	return 0;
 }
 
-/* " (7 more like it)", or nothing. */
-static const char *more_like_it(uint32_t held, char *to, size_t n)
-{
-	*to = '\0';
-	if (held)
-		snprintf(to, n, " (%u more like it)", held);
-	return to;
-}
-
 static void log_retry(struct tr_http *t, const char *what)
 {
-	char more[40];
-	uint32_t held;
-	if (tr_log_gate_open(&t->retry_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%s; trying again%s", what,
-		       more_like_it(held, more, sizeof(more)));
+	tr_log_gated(&t->retry_gate, TR_LOG_WARN, tr_host_id(t->h), "%s; trying again", what);
 }
 
 static void log_fault(struct tr_http *t, const char *what)
 {
-	if (tr_log_gate_open(&t->fault_gate, LOG_PERIOD_NS, NULL))
-		tr_log(TR_LOG_ERROR, tr_host_id(t->h),
-		       "%s; nothing is dropped, but nothing is delivered until this is mended",
-		       what);
+	tr_log_gated(&t->fault_gate, TR_LOG_ERROR, tr_host_id(t->h),
+		     "%s; nothing is dropped, but nothing is delivered until this is mended", what);
 }
 
 static void reject(struct tr_http_lane *lane, bool isolated, const char *what, tr_str words)
 {
 	struct tr_http *t = lane->http;
 	struct tr_request *r = lane->head;
-	uint32_t rows = r->nrows, held;
-	char more[40];
-	if (tr_log_gate_open(&t->reject_gate, LOG_PERIOD_NS, &held))
-		tr_log(TR_LOG_WARN, tr_host_id(t->h), "%u event%s rejected: %s%s", rows,
-		       rows == 1 ? "" : "s", what, more_like_it(held, more, sizeof(more)));
+	uint32_t rows = r->nrows;
+	tr_log_gated(&t->reject_gate, TR_LOG_WARN, tr_host_id(t->h), "%u event%s rejected: %s",
+		     rows, rows == 1 ? "" : "s", what);
 	pop(lane);
 	tr_request_reject(&r, "rejected", words, isolated);
 }
@@ -201,6 +184,35 @@ static int act(struct tr_http_lane *lane, enum tr_http_step step, enum tr_http_m
 	return 0;
 }
 
+/* No answer, or none but "not now", some times in a row opens the circuit. Who was on the way by
+ * then says nothing new. Any other answer shows that somebody is there. */
+static void circuit_told(struct tr_http_lane *lane, enum tr_http_meaning meaning)
+{
+	struct tr_http *t = lane->http;
+	struct tr_http_circuit *k = &t->circuit;
+	bool was_probe = k->probe == lane;
+	if (was_probe)
+		k->probe = NULL;
+	if (t->nlanes == 1)
+		return; /* it waits by itself */
+	if (meaning != TR_HTTP_RETRY) {
+		k->open = false;
+		k->failures = 0;
+	} else if (!k->open || was_probe) {
+		int64_t after = lane->call.retry_after_ns;
+		k->failures++;
+		k->open = k->failures >= CIRCUIT_FAILURES;
+		k->last = (size_t)(lane - t->lanes);
+		k->at_ns = tr_mono_ns() + (after ? after : tr_host_backoff_ns(t->h, k->failures));
+	}
+}
+
+static bool circuit_lets(const struct tr_http_lane *lane, int64_t now_ns)
+{
+	const struct tr_http_circuit *k = &lane->http->circuit;
+	return !k->open || (!k->probe && k->at_ns <= now_ns);
+}
+
 /* The lane's call came back. */
 static void answered(struct tr_http_lane *lane)
 {
@@ -217,6 +229,7 @@ static void answered(struct tr_http_lane *lane)
 				       .pieces = o->pieces };
 	enum tr_http_step step = tr_http_decide(meaning, tr_host_retry_attempts(t->h), &tries);
 
+	circuit_told(lane, meaning);
 	struct tr_sb what = { 0 }, words = { 0 };
 	if (step != TR_HTTP_DONE && step != TR_HTTP_AGAIN)
 		describe(t, c, is_answer, &what);
@@ -245,9 +258,8 @@ static void answered(struct tr_http_lane *lane)
 	tr_sb_free(&what);
 	tr_sb_free(&words);
 
-	if (meaning == TR_HTTP_DELIVERED && t->failing &&
-	    tr_log_gate_open(&t->again_gate, LOG_PERIOD_NS, NULL))
-		tr_log(TR_LOG_INFO, tr_host_id(t->h), "delivering again");
+	if (meaning == TR_HTTP_DELIVERED && t->failing)
+		tr_log_gated(&t->again_gate, TR_LOG_INFO, tr_host_id(t->h), "delivering again");
 	bool waits =
 		step == TR_HTTP_WAIT || step == TR_HTTP_WAIT_FAULT || step == TR_HTTP_HALVE_WAIT;
 	t->failing = waits;
@@ -281,12 +293,16 @@ static void run_lane(struct tr_http_lane *lane, int64_t now_ns)
 		lane->state = LANE_FREE;
 	if (lane->state == LANE_FAULT && lane->at_ns <= now_ns)
 		lane->state = t->reread || tr_http_secrets_reread(t) ? LANE_SECRETS : LANE_FREE;
-	if (lane->state != LANE_FREE || !lane->head || !tr_host_live(t->h))
+	if (lane->state != LANE_FREE || !lane->head || !tr_host_live(t->h) ||
+	    !circuit_lets(lane, now_ns))
 		return;
-	if (tr_http_dispatch(lane) < 0)
+	if (tr_http_dispatch(lane) < 0) {
 		lane_wait(lane, LANE_WAITING, OOM_WAIT_NS);
-	else
-		lane->state = LANE_FLYING;
+		return;
+	}
+	lane->state = LANE_FLYING;
+	if (t->circuit.open)
+		t->circuit.probe = lane;
 }
 
 /* Scratch memory goes when nothing was sent for a while. */
@@ -317,13 +333,17 @@ void tr_http_tick(struct tr_http *t)
 	}
 	int64_t next_ns = TR_NEVER, now_ns = tr_mono_ns();
 	sort_inbox(t, &next_ns);
+	size_t first = t->circuit.open ? t->circuit.last + 1 : 0;
 	for (size_t i = 0; i < t->nlanes; i++) {
-		struct tr_http_lane *lane = &t->lanes[i];
+		struct tr_http_lane *lane = &t->lanes[(first + i) % t->nlanes];
 		run_lane(lane, now_ns);
 		if ((lane->state == LANE_WAITING || lane->state == LANE_FAULT) &&
 		    lane->at_ns < next_ns)
 			next_ns = lane->at_ns;
 	}
+	if (t->circuit.open && !t->circuit.probe && t->circuit.at_ns > now_ns &&
+	    t->circuit.at_ns < next_ns)
+		next_ns = t->circuit.at_ns;
 	rest(t, now_ns, &next_ns);
 	if (next_ns != TR_NEVER)
 		tr_host_wake_at(t->h, next_ns);

@@ -121,8 +121,8 @@ static void use_what_was_read(void *arg)
 		if (job->got[i] == 1)
 			swap(now[i], used[i]);
 		else if (job->got[i] < 0)
-			tr_log(TR_LOG_WARN, tr_host_id(t->h), "a secret can't be read again: %s",
-			       strerror(-job->got[i]));
+			tr_log_gated(&t->secret_gate, TR_LOG_WARN, tr_host_id(t->h),
+				     "a secret can't be read again: %s", strerror(-job->got[i]));
 	}
 	for (size_t i = 0; i < job->nheaders; i++)
 		if (job->headers[i].got == 1)

@@ -58,6 +58,16 @@ struct tr_http_secrets {
 	struct tr_sb username, password, token;
 };
 
+/* Of the endpoint, for several lanes: while it is open one request at a time goes there, of one
+ * lane after the other, until one is answered. */
+struct tr_http_circuit {
+	bool open;
+	struct tr_http_lane *probe; /* in flight, or NULL */
+	size_t last;                /* the lane that tried last */
+	uint32_t failures;          /* in a row */
+	int64_t at_ns;              /* monotonic: when to try next */
+};
+
 struct tr_http {
 	struct tr_host *h;
 	const struct tr_http_cfg *cfg;
@@ -74,11 +84,12 @@ struct tr_http {
 	size_t nheaders;
 	bool varies; /* some header does */
 
+	struct tr_http_circuit circuit;
 	struct tr_request *inbox, *inbox_last; /* not sorted yet */
 	int64_t idle_ns;                       /* when scratch memory goes */
 	bool failing;                          /* the last answer wasn't a good one */
 	bool down;                             /* what tr_host_up was told */
-	struct tr_log_gate retry_gate, fault_gate, reject_gate, again_gate;
+	struct tr_log_gate retry_gate, fault_gate, reject_gate, again_gate, secret_gate;
 
 	char *url;         /* as curl is given it */
 	char *host_header; /* "Host: …", when the name of the certificate differs */

@@ -41,6 +41,7 @@ struct tr_httpd {
 	int wake_fd; /* eventfd: stop() was called */
 	pthread_t thread;
 	struct conn *conns; /* the thread's alone */
+	struct tr_log_gate poll_gate;
 };
 
 /* ---- answers */
@@ -224,8 +225,8 @@ static void *serve(void *arg)
 		    (wait_ms < 0 || library_ms < (MHD_UNSIGNED_LONG_LONG)wait_ms))
 			wait_ms = (int64_t)library_ms;
 		if (poll(fds, 2, (int)wait_ms) < 0 && errno != EINTR)
-			tr_log(TR_LOG_ERROR, d->site.component, "%spoll: %s", d->site.name,
-			       strerror(errno));
+			tr_log_gated(&d->poll_gate, TR_LOG_ERROR, d->site.component, "%spoll: %s",
+				     d->site.name, strerror(errno));
 		run_library(d);
 	}
 	return NULL;

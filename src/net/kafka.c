@@ -11,8 +11,6 @@
 
 #include "base/hash.h"
 
-#define LOG_PERIOD_NS (60 * TR_SEC)
-
 /* ---- log ---- */
 
 /* syslog's severity. A connection that fails is one to librdkafka's 3; it is tried again. */
@@ -29,7 +27,6 @@ static void on_log(const rd_kafka_t *rk, int severity, const char *facility, con
 {
 	struct tr_kafka *k = rd_kafka_opaque(rk);
 	enum tr_log_level level = level_of(severity);
-	uint32_t held = 0;
 	if (!tr_log_enabled(level))
 		return;
 	/* It says of what a plugin has set that it is experimental. */
@@ -37,12 +34,9 @@ static void on_log(const rd_kafka_t *rk, int severity, const char *facility, con
 		return;
 	/* Of each kind of line one a minute; but whoever asks for debugging wants them all. */
 	uint64_t hash = tr_hash(facility, strlen(facility));
-	if (level < TR_LOG_DEBUG &&
-	    !tr_log_gate_open(&k->gates[hash % TR_KAFKA_LOG_GATES], LOG_PERIOD_NS, &held))
-		return;
-	if (held)
-		tr_log(level, tr_host_id(k->h), "librdkafka: %s: %s (%u more like it before)",
-		       facility, text, held);
+	if (level < TR_LOG_DEBUG)
+		tr_log_gated(&k->gates[hash % TR_KAFKA_LOG_GATES], level, tr_host_id(k->h),
+			     "librdkafka: %s: %s", facility, text);
 	else
 		tr_log(level, tr_host_id(k->h), "librdkafka: %s: %s", facility, text);
 }

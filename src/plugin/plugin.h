@@ -23,7 +23,7 @@
 #include "plugin/regex.h"
 #include "plugin/template.h"
 
-#define TR_PLUGIN_ABI 3u
+#define TR_PLUGIN_ABI 4u
 
 /* ---- options ---- */
 
@@ -126,6 +126,26 @@ int64_t tr_check_memory_limit(const struct tr_check *c);
 
 /* tr_framing_cfg's rules (exactly one of start and continue, …). */
 void tr_framing_check(const struct tr_framing_cfg *cfg, struct tr_check *c);
+
+/* ---- what a component touches ---- */
+
+/* How, for `tailrace check --permissions`, which tries each as the service's user. */
+enum tr_use {
+	TR_USE_READ,    /* a file is read, a directory listed */
+	TR_USE_ENTER,   /* a directory is passed through */
+	TR_USE_WRITE,   /* a file is read and written; made, with its directories, when it is missing */
+	TR_USE_REPLACE, /* a name is made, renamed or removed: of a file that rotates, of a socket that is bound */
+	TR_USE_FILL,    /* files and directories are made in a directory, and itself when it is missing */
+	TR_USE_OWN,     /* the same, in one that nobody else may write to */
+	TR_USE_CONNECT, /* a unix socket is connected to */
+	TR_USE_PORT     /* no path, but the number of a port that is listened on */
+};
+struct tr_uses;
+void tr_uses_add(struct tr_uses *u, enum tr_use use, tr_str path);
+/* What listening on "host:port" or "unix:///PATH" takes. */
+void tr_uses_add_listen(struct tr_uses *u, tr_str address);
+/* Out of memory: what it uses isn't known. */
+void tr_uses_fail(struct tr_uses *u);
 
 /* ---- the host ---- */
 
@@ -386,6 +406,9 @@ struct tr_plugin {
 	bool no_host_label;  /* the global labels aren't added (kafka) */
 	/* Cross-option rules; touches nothing but cfg. May be NULL. */
 	void (*check)(const void *cfg, struct tr_check *c);
+	/* What a component touches beyond its options of the type TR_OPT_PATH, which count as read: a
+	 * tr_uses_add() for each. May look for files, as whoever runs check. May be NULL. */
+	void (*uses)(const void *cfg, struct tr_uses *u);
 	/* Once a process, before anything else is opened. May be NULL. */
 	int (*load)(struct tr_err *e);
 	int (*open)(const void *cfg, struct tr_host *h, void **self, struct tr_err *e);

@@ -7,9 +7,7 @@
 #include "plugin/doc.h"
 
 /* Any scalar may hold ${…}, whatever type it must have once that is replaced. */
-#define SUBST  "{\"$ref\":\"#/$defs/substitution\"}"
-/* As YAML sees it, an unquoted 1.10 or true is no string; to us it is the text as written. */
-#define SCALAR "{\"type\":[\"string\",\"number\",\"boolean\"]}"
+#define SUBST "{\"$ref\":\"#/$defs/substitution\"}"
 
 static void put_json(struct tr_sb *out, tr_str s)
 {
@@ -52,11 +50,33 @@ static void put_integer(const struct tr_opt *o, struct tr_sb *out)
 	tr_sb_lit(out, "},");
 }
 
+/* Of labels, fields and components. */
+#define NAME_PATTERN "\"^[^\\u0000-\\u001f\\u007f]*$\""
+
+/* As YAML sees it, an unquoted 1.10, true or ~ is no string; to us it is the text as written, and
+ * nothing at all is the empty one. Lengths are in bytes to us and in characters here: what is said
+ * holds for both. */
+static void put_scalar(const struct tr_opt *o, struct tr_sb *out)
+{
+	bool bounded = o->shape != TR_LIST && !o->words;
+	bool filled = o->type == TR_OPT_EXPR || (bounded && o->min > 0);
+	int64_t max = bounded && o->max ? o->max : o->type == TR_OPT_NAME ? 256 : 0;
+
+	tr_sb_fmt(out,
+		  "{\"anyOf\":[{\"type\":[\"string\",\"number\",\"boolean\"%s],\"minLength\":%d",
+		  filled || o->shape == TR_LIST ? "" : ",\"null\"", filled);
+	if (max)
+		tr_sb_fmt(out, ",\"maxLength\":%lld", (long long)max);
+	if (o->type == TR_OPT_NAME)
+		tr_sb_lit(out, ",\"pattern\":" NAME_PATTERN);
+	tr_sb_lit(out, "}," SUBST "]}");
+}
+
 /* The schema of one value of o's type. */
 static void put_value(const struct tr_opt *o, struct tr_sb *out)
 {
 	if (o->type >= TR_OPT_TEXT && o->type != TR_OPT_PATH) {
-		tr_sb_lit(out, SCALAR);
+		put_scalar(o, out);
 		return;
 	}
 	tr_sb_lit(out, "{\"anyOf\":[");
@@ -112,9 +132,14 @@ static void put_option(const struct tr_plugin *p, const struct tr_opt_ref *r, st
 		put_value(o, out);
 		tr_sb_lit(out, ",{\"type\":\"array\",\"items\":");
 		put_value(o, out);
-		tr_sb_fmt(out, ",\"minItems\":%lld}]}", (long long)o->min);
+		tr_sb_fmt(out, ",\"minItems\":%lld", (long long)o->min);
+		if (o->max)
+			tr_sb_fmt(out, ",\"maxItems\":%lld", (long long)o->max);
+		tr_sb_lit(out, "}]}");
 	} else {
-		tr_sb_lit(out, ",\"type\":[\"object\",\"null\"],\"additionalProperties\":");
+		tr_sb_lit(out, ",\"type\":[\"object\",\"null\"],\"propertyNames\":{\"minLength\":1,"
+			       "\"maxLength\":256,\"pattern\":" NAME_PATTERN
+			       "},\"additionalProperties\":");
 		put_value(o, out);
 		tr_sb_chr(out, '}');
 	}

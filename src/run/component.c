@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/io.h"
 #include "run/graph.h"
 
 void tr_generation_free(struct tr_generation *gen)
@@ -50,7 +51,10 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 	struct tr_sink *s = &h->sink;
 	static const enum tr_queue_full full[] = { TR_QUEUE_BLOCK, TR_QUEUE_DROP_NEWEST,
 						   TR_QUEUE_DROP_OLDEST };
-	if (tr_queue_init(&s->in, (size_t)c->buffer_max_size, full[c->when_full]) < 0 ||
+	bool on_disk = c->buffer_type == TR_BUFFER_DISK;
+	size_t bytes = on_disk ? (size_t)tr_disk_memory(h->graph->config->memory_limit) / 2
+			       : (size_t)c->buffer_max_size;
+	if (tr_queue_init(&s->in, bytes, on_disk ? TR_QUEUE_BLOCK : full[c->when_full]) < 0 ||
 	    tr_sink_init(s) < 0)
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	s->in.consumer = &h->own_task.waker;
@@ -62,6 +66,9 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 	s->max_events = c->batch_max_events;
 	s->max_wait_ns = c->batch_max_wait_ns;
 	if (c->dead_letter.n) {
+		int rc = tr_io_own_dir_if_any(c->dead_letter.p, e);
+		if (rc < 0)
+			return tr_err_in(e, "%s: dead_letter", h->comp->id);
 		s->dead_letter = tr_dead_letter_new(
 			h, h->comp->id, c->dead_letter.p,
 			tr_host_metric(h, "tailrace_dead_letter_events_total",
@@ -72,7 +79,9 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 		if (!s->dead_letter)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 	}
-	int rc = open_plugin(h, e);
+	int rc = on_disk ? tr_disk_open(h, e) : 0;
+	if (rc == 0)
+		rc = open_plugin(h, e);
 	s->self = h->self;
 	return rc;
 }
@@ -169,6 +178,11 @@ static void close_sink(struct tr_host *h)
 	else if (s->heir)
 		tr_sink_give_back(s);
 	tr_sink_free(s);
+	if (h->disk) { /* which others look at */
+		pthread_mutex_lock(&h->graph->lock);
+		tr_disk_close(h->disk);
+		pthread_mutex_unlock(&h->graph->lock);
+	}
 }
 
 static void close_transform(struct tr_host *h)
@@ -212,6 +226,7 @@ void tr_host_free(struct tr_host *h)
 		free(m);
 	}
 	tr_port_free(&h->port);
+	free(h->disk);
 	pthread_mutex_destroy(&h->lock);
 	if (--h->generation->hosts == 0 && h->generation != g->now.generation)
 		tr_generation_free(h->generation);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define NOT_REQUIRED_NS TR_SEC /* of a drain */
+#define LEAVE_NS TR_SEC
 
 static bool is_loaded(const struct tr_graph *g, const struct tr_plugin *p)
 {
@@ -76,6 +77,9 @@ static int open_all(struct tr_graph *g, struct tr_err *e)
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	tr_wire_use(g, &wired);
 	g->now = wired;
+	for (size_t i = 0; i < g->now.nhosts; i++)
+		if (g->now.hosts[i]->disk)
+			tr_disk_begin(g->now.hosts[i]->disk);
 	return open_kind(&g->now, TR_SOURCE, e);
 }
 
@@ -102,6 +106,7 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 {
 	*g = (struct tr_graph){ .config = config, .once = once };
 	atomic_init(&g->live, true);
+	atomic_init(&g->leave_ns, TR_NEVER);
 	g->start_wall_ns = tr_wall_ns();
 	pthread_mutex_init(&g->own_lock, NULL);
 	pthread_mutex_init(&g->lock, NULL);
@@ -118,6 +123,8 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 		rc = tr_graph_load_plugins(g, &g->now, e);
 	if (rc == 0 && (g->lock_fd = tr_data_dir_open(config->data_dir.p, e)) < 0)
 		rc = g->lock_fd;
+	if (rc == 0)
+		tr_data_dir_strangers(config);
 	if (rc == 0 && own_files(g) < 0)
 		rc = tr_err_set(e, -ENOMEM, "out of memory");
 	if (rc == 0)
@@ -131,14 +138,21 @@ int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once,
 
 /* ---- draining ---- */
 
+static void wake(struct tr_host *h)
+{
+	tr_host_wake(h);
+	if (h->disk)
+		tr_task_wake(&h->disk->task);
+}
+
 void tr_graph_wake(struct tr_graph *g)
 {
 	for (size_t i = 0; i < g->now.nhosts; i++)
 		if (g->now.hosts[i]->opened)
-			tr_host_wake(g->now.hosts[i]);
+			wake(g->now.hosts[i]);
 	for (struct tr_host *h = g->leaving; h; h = h->next_leaving)
 		if (h->comp->kind == TR_SINK && h->opened)
-			tr_host_wake(h);
+			wake(h);
 }
 
 void tr_graph_drain(struct tr_graph *g)
@@ -147,6 +161,17 @@ void tr_graph_drain(struct tr_graph *g)
 	atomic_store(&g->draining, true);
 	atomic_store(&g->flushing, true);
 	tr_graph_wake(g);
+}
+
+void tr_graph_leave_spooled(struct tr_graph *g)
+{
+	atomic_store(&g->leave_ns, tr_mono_ns() + LEAVE_NS);
+}
+
+bool tr_graph_leaves_spooled(const struct tr_graph *g)
+{
+	int64_t at = atomic_load(&g->leave_ns);
+	return at != TR_NEVER && tr_mono_ns() >= at;
 }
 
 void tr_graph_give_up(struct tr_graph *g)
@@ -169,6 +194,14 @@ bool tr_graph_all_ended(struct tr_graph *g)
 	return n > 0;
 }
 
+bool tr_sink_is_drained(struct tr_host *h)
+{
+	if (h->disk && !(tr_disk_leaves(h->disk) ? tr_disk_is_spooled(h->disk)
+						 : tr_disk_events(h->disk) == 0))
+		return false;
+	return tr_sink_idle(&h->sink);
+}
+
 /* In the direction of the data: what is idle stays so once all before it is. */
 bool tr_graph_drained(struct tr_graph *g)
 {
@@ -184,12 +217,12 @@ bool tr_graph_drained(struct tr_graph *g)
 	bool wait_for_all = tr_mono_ns() < g->drain_ns + NOT_REQUIRED_NS;
 	for (size_t i = 0; i < g->now.nhosts; i++) {
 		struct tr_host *h = g->now.hosts[i];
-		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink) &&
+		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_is_drained(h) &&
 		    (wait_for_all || h->comp->sink.required))
 			return false;
 	}
 	for (struct tr_host *h = g->leaving; h; h = h->next_leaving)
-		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_idle(&h->sink))
+		if (h->comp->kind == TR_SINK && h->opened && !tr_sink_is_drained(h))
 			return false;
 	return true;
 }
@@ -229,12 +262,20 @@ bool tr_graph_healthy(struct tr_graph *g)
 uint64_t tr_host_pending(const struct tr_host *h)
 {
 	const struct tr_graph *g = h->graph;
+	if (h->comp->kind == TR_SINK && !h->opened)
+		return 0;
 	if (h->comp->kind == TR_SINK)
-		return h->opened ? atomic_load(&h->sink.in.events) : 0;
+		return h->disk ? tr_disk_events(h->disk) : atomic_load(&h->sink.in.events);
 	for (size_t i = 0; i < g->now.nchains; i++)
 		if (g->now.chains[i].hosts[0] == h)
 			return atomic_load(&g->now.chains[i].stage.in.events);
 	return 0;
+}
+
+/* Inside, and on no disk. */
+static uint64_t at_risk(const struct tr_host *h)
+{
+	return h->disk && h->opened ? tr_disk_at_risk(h->disk) : tr_host_pending(h);
 }
 
 /* Every component, those on their way out after the others: NULL begins, NULL is the end. */
@@ -255,7 +296,7 @@ static uint64_t lost_events(struct tr_graph *g)
 	bool unreadable = false;
 	EACH_HOST(g, h)
 	{
-		pending += tr_host_pending(h);
+		pending += at_risk(h);
 		if (h->comp->kind != TR_SOURCE)
 			continue;
 		const struct tr_source_ops *ops = &h->comp->plugin->source;
@@ -293,7 +334,7 @@ static void tell_not_delivered(struct tr_graph *g)
 	for (size_t i = 0; i < g->now.nhosts; i++) {
 		struct tr_host *h = g->now.hosts[i];
 		uint64_t n = h->comp->kind == TR_SINK && h->opened && !h->comp->sink.required
-				     ? tr_host_pending(h)
+				     ? at_risk(h)
 				     : 0;
 		if (n)
 			tr_log(TR_LOG_WARN, h->comp->id,
@@ -337,6 +378,9 @@ uint64_t tr_graph_close(struct tr_graph *g)
 	tr_pool_stop(&g->pool);
 	tr_loop_run_posts(&g->loop); /* while those who posted are there */
 	bool finished = finish_calls(g);
+	EACH_HOST(g, h)
+	if (h->disk)
+		tr_disk_finish(h->disk);
 	if (finished)
 		tr_leave_end(g);
 	uint64_t lost = lost_events(g);

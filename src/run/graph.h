@@ -10,6 +10,7 @@
 #include "flow/request.h"
 #include "flow/stage.h"
 #include "flow/writer.h"
+#include "run/disk.h"
 #include "run/loop.h"
 
 struct tr_graph;
@@ -46,6 +47,7 @@ struct tr_ledger {
 	char *id;
 	enum tr_kind kind;
 	const char *type; /* of the last plugin that had the name */
+	uint64_t on_disk; /* events that it left in its disk buffer; under the graph's lock */
 	bool shown;       /* there was such a component; under the graph's lock */
 	struct tr_counters counters;
 	_Atomic uint64_t retries;
@@ -94,6 +96,8 @@ struct tr_host {
 	_Atomic bool ready;
 	/* a sink's */
 	struct tr_sink sink;
+	struct tr_disk *disk; /* NULL: its buffer is in memory, or still its donor's */
+	struct tr_host *donor; /* whose disk buffer a reload is to give it; or NULL */
 	_Atomic int32_t down;
 	int last_turns; /* a source's that ends and can't be read again: it may still empty its sockets */
 	unsigned predecessors; /* sinks of its name that still have requests in flight */
@@ -102,6 +106,7 @@ struct tr_host {
 	/* on its way out (run/leave.c), all of the loop's thread: */
 	struct tr_host *next_leaving;
 	struct tr_host *heir; /* a sink's successor */
+	bool pinned; /* a reload is about to give its disk buffer to another */
 	uint64_t left;        /* the number of the last era whose rows may point to it */
 	int64_t deadline_ns;  /* a sink's */
 	uint64_t removed_before; /* what the ledger had discarded so */
@@ -149,6 +154,7 @@ struct tr_graph {
 	int64_t drain_ns;       /* monotonic: when the drain began; the loop's */
 	_Atomic bool draining;  /* sources stop */
 	_Atomic bool flushing;  /* sinks send what they have */
+	_Atomic int64_t leave_ns; /* from then on, what is on disk stays there; TR_NEVER */
 	_Atomic bool live;      /* false once the drain's deadline has come */
 	_Atomic bool started;
 	/* Set before the loop runs: called on its thread when a source has ended by itself. */
@@ -166,6 +172,10 @@ struct tr_graph {
  * the component. In either case tr_graph_close comes after. config must outlive the graph. */
 int tr_graph_open(struct tr_graph *g, const struct tr_config *config, bool once, struct tr_err *e);
 void tr_graph_drain(struct tr_graph *g);    /* sources stop, sinks flush */
+/* Of a drain: what is in a disk buffer is sent as far as that takes no longer than a moment; the rest stays
+ * for the next start. */
+void tr_graph_leave_spooled(struct tr_graph *g);
+bool tr_graph_leaves_spooled(const struct tr_graph *g); /* the moment is over */
 void tr_graph_give_up(struct tr_graph *g);  /* the deadline has come */
 bool tr_graph_all_ended(struct tr_graph *g); /* every source said TR_EOF */
 bool tr_graph_drained(struct tr_graph *g);  /* nothing is anywhere any more */
@@ -213,6 +223,8 @@ void tr_leave_end(struct tr_graph *g);  /* closes them all, when nothing is run 
 /* run/ledger.c: the ledger of the component's name, made when there is none. NULL: no memory. */
 struct tr_ledger *tr_ledger_of(struct tr_graph *g, const struct tr_component *c);
 void tr_ledgers_free(struct tr_graph *g);
+/* What it has was sent, or is on disk where that is enough. */
+bool tr_sink_is_drained(struct tr_host *h);
 /* run/tasks.c: the components' turns. */
 void tr_run_source(struct tr_task *t, unsigned worker);
 void tr_run_chain(struct tr_task *t, unsigned worker);
@@ -228,5 +240,7 @@ void tr_saver_final(struct tr_host *h);
 void tr_saver_close(struct tr_host *h);
 /* run/datadir.c: made, ours alone, locked. The lock's descriptor, or a negative errno. */
 int tr_data_dir_open(const char *dir, struct tr_err *e);
+/* Names in the log the disk buffers there that no sink of the configuration has. */
+void tr_data_dir_strangers(const struct tr_config *c);
 
 #endif

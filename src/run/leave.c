@@ -56,20 +56,12 @@ static void sink_closed(struct tr_host *h)
 	if (h->heir && --h->heir->predecessors == 0) {
 		atomic_store(&h->heir->held, false);
 		tr_host_wake(h->heir);
+		if (h->heir->disk)
+			tr_disk_go_on(h->heir->disk);
 	}
 	if (!h->heir && n)
 		tr_log(TR_LOG_WARN, h->comp->id, "%llu events were not delivered; the sink was removed",
 		       (unsigned long long)n);
-}
-
-static void close_sink(struct tr_host *h)
-{
-	struct tr_pool *p = &h->graph->pool;
-	atomic_store(&h->closed, true);
-	tr_pool_pause(p); /* a run of it that hasn't seen that ends */
-	tr_pool_resume(p);
-	tr_host_close(h);
-	sink_closed(h);
 }
 
 static bool sink_is_done(struct tr_host *h)
@@ -77,7 +69,25 @@ static bool sink_is_done(struct tr_host *h)
 	if (h->predecessors || atomic_load(&h->calls) > 0)
 		return false;
 	return tr_mono_ns() >= h->deadline_ns ||
-	       (h->heir ? atomic_load(&h->sink.in_flight) == 0 : tr_sink_idle(&h->sink));
+	       (h->heir ? atomic_load(&h->sink.in_flight) == 0 : tr_sink_is_drained(h));
+}
+
+/* False: it isn't yet. */
+static bool close_sink(struct tr_host *h)
+{
+	struct tr_pool *p = &h->graph->pool;
+	if (!atomic_load(&h->closed)) {
+		if (h->pinned || !sink_is_done(h))
+			return false;
+		atomic_store(&h->closed, true);
+		tr_pool_pause(p); /* a run of it that hasn't seen that ends */
+		tr_pool_resume(p);
+	}
+	if (atomic_load(&h->calls) > 0) /* which that run began */
+		return false;
+	tr_host_close(h);
+	sink_closed(h);
+	return true;
 }
 
 /* One step towards its end. True: it is there. */
@@ -85,15 +95,15 @@ static bool step(struct tr_host *h)
 {
 	bool unused = h->left < h->graph->eras->number;
 	if (!h->closed_ns) {
-		if (h->comp->kind == TR_SINK && h->opened && !sink_is_done(h))
+		if (h->comp->kind == TR_SINK && h->opened) {
+			if (!close_sink(h))
+				return false;
+		} else if (atomic_load(&h->calls) > 0 ||
+			   (h->comp->kind == TR_TRANSFORM && h->opened && !unused)) {
 			return false;
-		if (h->comp->kind == TR_SINK && h->opened)
-			close_sink(h);
-		else if (atomic_load(&h->calls) > 0 ||
-			 (h->comp->kind == TR_TRANSFORM && h->opened && !unused))
-			return false;
-		else
+		} else {
 			tr_host_close(h);
+		}
 		h->closed_ns = tr_mono_ns();
 		return false;
 	}
@@ -105,9 +115,13 @@ static void let_go(struct tr_host *h)
 	struct tr_graph *g = h->graph;
 	tr_loop_remove(&g->loop, &h->own_task);
 	tr_loop_remove(&g->loop, &h->saver.task);
+	if (h->disk)
+		tr_loop_remove(&g->loop, &h->disk->task);
 	tr_pool_pause(&g->pool);
 	tr_pool_forget(&g->pool, &h->own_task);
 	tr_pool_forget(&g->pool, &h->saver.task);
+	if (h->disk)
+		tr_pool_forget(&g->pool, &h->disk->task);
 	tr_pool_resume(&g->pool);
 	tr_host_free(h);
 }

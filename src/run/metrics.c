@@ -49,10 +49,10 @@ static struct tr_ledger *next_shown(struct tr_ledger *l)
 	return l;
 }
 
-/* Of the component of that name, and of those on their way out that had it before. */
+/* Of the component of that name, of those on their way out that had it before, and on the disk. */
 static int64_t pending(const struct tr_graph *g, const struct tr_ledger *l)
 {
-	uint64_t n = 0;
+	uint64_t n = l->on_disk;
 	for (size_t i = 0; i < g->now.nhosts; i++)
 		n += g->now.hosts[i]->ledger == l ? tr_host_pending(g->now.hosts[i]) : 0;
 	for (const struct tr_host *h = g->leaving; h; h = h->next_leaving)
@@ -122,10 +122,11 @@ static void sinks(struct tr_graph *g, struct tr_sb *out)
 			struct tr_host *h = g->now.hosts[i];
 			if (h->comp->kind != TR_SINK || !h->opened)
 				continue;
-			int64_t v = k == 0   ? !atomic_load(&h->down)
-				    : k == 1 ? (int64_t)atomic_load(&h->ledger->retries)
-				    : k == 2 ? (int64_t)atomic_load(&h->sink.in.bytes)
-					     : (int64_t)atomic_load(&h->sink.in.events);
+			int64_t v = k == 0    ? !atomic_load(&h->down)
+				    : k == 1  ? (int64_t)atomic_load(&h->ledger->retries)
+				    : k == 3  ? (int64_t)tr_host_pending(h)
+				    : h->disk ? (int64_t)tr_disk_bytes(h->disk)
+					      : (int64_t)atomic_load(&h->sink.in.bytes);
 			sample(out, list[k].name, h->ledger, v);
 		}
 	}

@@ -50,6 +50,43 @@ static struct tr_host *named(const struct tr_layout *l, const struct tr_componen
 	return NULL;
 }
 
+/* Who has the sink's disk buffer open: its predecessor, or one before that which is on its way out. */
+static void find_donor(struct tr_graph *g, struct tr_host *h, struct tr_host *before)
+{
+	if (h->comp->kind != TR_SINK || !h->comp->reachable ||
+	    h->comp->sink.buffer_type != TR_BUFFER_DISK)
+		return;
+	if (before && before->disk)
+		h->donor = before;
+	for (struct tr_host *k = g->leaving; k && !h->donor; k = k->next_leaving)
+		if (k->disk && k->opened && !atomic_load(&k->closed) &&
+		    strcmp(k->comp->id, h->comp->id) == 0)
+			h->donor = k;
+	if (h->donor)
+		h->donor->pinned = true;
+}
+
+/* It is over. */
+static void unpin(struct reload *r)
+{
+	for (size_t i = 0; i < r->next.nhosts; i++) {
+		struct tr_host *h = r->next.hosts[i];
+		if (h->donor)
+			h->donor->pinned = false;
+		h->donor = NULL;
+	}
+}
+
+/* To the donors' heirs, so that they are wired, or back. */
+static void lend_disks(struct reload *r, bool lend)
+{
+	for (size_t i = 0; i < r->next.nhosts; i++) {
+		struct tr_host *h = r->next.hosts[i];
+		if (h->donor && h->opened)
+			h->disk = lend ? h->donor->disk : NULL;
+	}
+}
+
 static int plan(struct reload *r, struct tr_err *e)
 {
 	struct tr_graph *g = r->g;
@@ -74,6 +111,7 @@ static int plan(struct reload *r, struct tr_err *e)
 			if (!h)
 				return -ENOMEM;
 			atomic_store(&h->held, true);
+			find_donor(g, h, r->before[i]);
 		}
 		r->next.hosts[r->next.nhosts++] = h;
 	}
@@ -231,20 +269,40 @@ static int run_dry(struct tr_graph *g, struct tr_err *e)
 	return tr_err_set(e, -ENOMEM, "out of memory");
 }
 
-/* The sink's queue is its successor's, which waits until the requests in flight have ended. */
-static void succeed(struct tr_host *old, struct tr_host *h)
+/* The sink's queue is its successor's, which waits until the requests in flight have ended. to: the
+ * successor's own, or that of its disk buffer. */
+static void succeed(struct tr_host *old, struct tr_host *h, struct tr_queue *to)
 {
 	old->heir = h;
-	h->predecessors = 1;
+	h->predecessors++;
 	atomic_store(&h->held, true);
-	tr_sink_bequeath(&old->sink, &h->sink);
+	tr_sink_bequeath(&old->sink, to);
 	for (struct tr_host *k = h->graph->leaving; k; k = k->next_leaving)
 		if (k->heir == old && !atomic_load(&k->closed)) {
 			k->heir = h;
 			h->predecessors++;
 			old->predecessors--;
-			tr_sink_new_heir(&k->sink, &h->sink);
+			if (k->sink.heir == &old->sink.in)
+				tr_sink_new_heir(&k->sink, to);
 		}
+}
+
+/* A disk buffer goes with the name, as long as there is to be one. Where there was none, what is queued in
+ * memory is written to it. Where there is to be none it stays on disk, and the old sink is done with. */
+static void inherit(struct tr_host *h, struct tr_host *before)
+{
+	struct tr_host *donor = h->donor;
+	if (donor)
+		tr_disk_pass(donor, h);
+	if (h->disk)
+		tr_disk_begin(h->disk);
+	if (donor)
+		succeed(donor, h, &h->sink.in);
+	if (!before || !before->opened || before == donor || before->disk)
+		return;
+	succeed(before, h, h->disk ? &h->disk->in : &h->sink.in);
+	if (h->disk)
+		atomic_store(&h->disk->waits, true);
 }
 
 static void leave_old(struct reload *r, uint64_t last_era)
@@ -255,8 +313,10 @@ static void leave_old(struct reload *r, uint64_t last_era)
 		if (r->stays[i])
 			continue;
 		if (h->comp->kind == TR_SINK && h->opened && !h->heir) {
-			h->sink.removed = true;
+			h->sink.removed = !h->disk;
 			h->removed_before = atomic_load(&h->counters->discarded[TR_REASON_REMOVED]);
+			if (h->disk)
+				tr_disk_leave(h->disk);
 		}
 		atomic_store(&h->ending, true);
 		tr_leave(h, last_era);
@@ -270,12 +330,15 @@ static void commit(struct reload *r)
 	struct tr_layout *l = &r->next, old = g->now;
 	const struct tr_config *c = config_of(l);
 	uint64_t last_era = g->era->number - 1;
+	pthread_mutex_lock(&g->lock);
 	for (size_t i = 0; i < l->nhosts; i++) {
-		struct tr_host *h = l->hosts[i], *before = r->before[i];
-		atomic_store(&h->held, false);
-		if (is_new(r, i) && before && h->comp->kind == TR_SINK && h->opened && before->opened)
-			succeed(before, h);
+		struct tr_host *h = l->hosts[i];
+		atomic_store(&h->held, h->predecessors > 0);
+		if (is_new(r, i) && h->comp->kind == TR_SINK && h->opened)
+			inherit(h, r->before[i]);
 	}
+	pthread_mutex_unlock(&g->lock);
+	unpin(r);
 	leave_old(r, last_era);
 	pthread_mutex_lock(&g->lock);
 	tr_wire_use(g, l);
@@ -285,7 +348,7 @@ static void commit(struct reload *r)
 		h->ledger->type = h->comp->plugin->name;
 		h->ledger->shown = true;
 		h->writer.era = &g->era->rows;
-		if (h->sink.sizes) {
+		if (h->sink.sizes && !h->disk) {
 			h->sink.in.max_bytes = (size_t)h->comp->sink.buffer_max_size;
 			h->sink.in.low_bytes = h->sink.in.max_bytes / 2;
 		}
@@ -304,10 +367,13 @@ static int switch_over(struct reload *r, struct tr_err *e)
 	int rc = run_dry(g, e);
 	if (rc < 0)
 		return rc;
-	if (tr_era_begin(g) < 0 || tr_wire(g, &r->next) < 0)
+	lend_disks(r, true);
+	if (tr_era_begin(g) < 0 || tr_wire(g, &r->next) < 0) {
 		rc = tr_err_set(e, -ENOMEM, "out of memory");
-	else
+		lend_disks(r, false);
+	} else {
 		commit(r);
+	}
 	atomic_store(&g->paused, false);
 	tr_pool_resume(&g->pool);
 	tr_graph_wake(g);
@@ -321,6 +387,7 @@ static int switch_over(struct reload *r, struct tr_err *e)
 static void drop_new(struct reload *r)
 {
 	struct tr_graph *g = r->g;
+	unpin(r);
 	for (size_t i = 0; i < r->next.nhosts; i++) {
 		struct tr_host *h = r->next.hosts[i];
 		if (!is_new(r, i))

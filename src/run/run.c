@@ -47,6 +47,16 @@ static void notify(const char *state)
 #endif
 }
 
+/* A service of Type=notify-reload tells when it begins, by the clock that systemd compares, and
+ * READY=1 when it is done. */
+static void notify_reloading(void)
+{
+	char state[64];
+	snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld",
+		 (long long)(tr_mono_ns() / 1000));
+	notify(state);
+}
+
 static void on_poll(uv_timer_t *t)
 {
 	struct run *r = t->data;
@@ -88,6 +98,7 @@ static void on_term(uv_signal_t *s, int signo)
 	if ((r->draining && r->deadline_ns != TR_NEVER) || r->term_ns)
 		_exit(EXIT_FAILURE); /* the second one */
 	tr_log(TR_LOG_INFO, NULL, "%s: draining", signo == SIGINT ? "SIGINT" : "SIGTERM");
+	tr_graph_leave_spooled(&r->graph);
 	if (r->graph.reloading) {
 		r->graph.hasty = true;
 		r->term_ns = deadline;
@@ -111,8 +122,10 @@ static void want_reload(void *ctx)
 
 static void on_hup(uv_signal_t *s, int signo)
 {
+	struct run *r = s->data;
 	(void)signo;
-	want_reload(s->data);
+	if (!r->opts->fixed)
+		want_reload(r);
 }
 
 static void on_reap(uv_timer_t *t)
@@ -195,11 +208,8 @@ static int change_over(struct run *r, struct tr_config *c, struct tr_err *e)
 
 static void reload(struct run *r)
 {
-	char state[80];
 	struct tr_err e = { 0 };
-	snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld",
-		 (long long)(tr_mono_ns() / TR_US));
-	notify(state);
+	notify_reloading();
 	if (r->opts->watch)
 		tr_watch_note(&r->watch);
 	struct tr_config *c = load(r);

@@ -9,6 +9,7 @@ struct tr_run_opts {
 	const char *const *paths; /* of the configuration, to read it again */
 	size_t npaths;
 	bool once;        /* sources read what there is and end */
+	bool fixed;       /* there is nothing to read again: SIGHUP changes nothing */
 	bool watch;       /* files that change are read again without SIGHUP */
 	const char *user; /* whom to become once all is open, or NULL */
 };

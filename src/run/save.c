@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* When a source's state is written: within a second of a change, at once when the source asks, and at the
- * end. Written on an io thread, one save of a source at a time. */
+/* When a source's state is written: within a second of a change, at once when the source asks, and
+ * at the end. Written on an io thread, one save of a source at a time. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +18,9 @@ static int save_now(struct tr_host *h)
 	int rc = state.failed ? tr_err_set(&e, -ENOMEM, "%s: out of memory", s->path)
 			      : tr_checkpoint_save(&s->file, tr_sb_view(&state), &e);
 	tr_sb_free(&state);
-	if (rc < 0 && tr_log_gate_open(&s->gate, 60 * TR_SEC, NULL))
-		tr_log(TR_LOG_ERROR, h->comp->id, "cannot save the state: %s; trying again every second",
-		       e.msg);
+	if (rc < 0)
+		tr_log_gated(&s->gate, TR_LOG_ERROR, h->comp->id,
+			     "cannot save the state: %s; trying again every second", e.msg);
 	if (rc == 0)
 		atomic_store(&s->saved_ns, tr_mono_ns());
 	return rc;
@@ -117,7 +117,8 @@ tr_str tr_host_state(struct tr_host *h, uint32_t *version)
 void tr_host_dirty(struct tr_host *h)
 {
 	struct tr_saver *s = &h->saver;
-	if (atomic_load_explicit(&s->dirty, memory_order_relaxed) || atomic_exchange(&s->dirty, true))
+	if (atomic_load_explicit(&s->dirty, memory_order_relaxed) ||
+	    atomic_exchange(&s->dirty, true))
 		return;
 	tr_loop_wake_at(&h->graph->loop, &s->task, atomic_load(&s->saved_ns) + EVERY_NS);
 }

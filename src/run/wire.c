@@ -48,10 +48,15 @@ static struct tr_chain *chain_headed_by(const struct tr_layout *l, const struct 
 	return NULL;
 }
 
+static struct tr_queue *sink_queue(struct tr_host *h)
+{
+	return h->disk ? &h->disk->in : &h->sink.in;
+}
+
 static struct tr_queue *queue_before(const struct tr_layout *l, size_t i)
 {
 	struct tr_host *h = l->hosts[i];
-	return comp_at(l, i)->kind == TR_SINK ? &h->sink.in : &chain_headed_by(l, h)->stage.in;
+	return comp_at(l, i)->kind == TR_SINK ? sink_queue(h) : &chain_headed_by(l, h)->stage.in;
 }
 
 static int add_producer(struct tr_queue *q, struct tr_task *producer)
@@ -232,7 +237,7 @@ static void forget_chains(struct tr_graph *g, struct tr_layout *l)
 void tr_unwire(struct tr_graph *g, struct tr_layout *l)
 {
 	for (size_t i = 0; i < l->nhosts; i++) {
-		struct tr_queue *q = &l->hosts[i]->sink.in;
+		struct tr_queue *q = sink_queue(l->hosts[i]);
 		tr_port_free(&l->hosts[i]->next_port);
 		free(q->next_producers);
 		q->next_producers = NULL;
@@ -260,11 +265,11 @@ void tr_wire_use(struct tr_graph *g, struct tr_layout *l)
 {
 	for (size_t i = 0; i < g->now.nhosts; i++) /* those that leave have no producers any more */
 		if (g->now.hosts[i]->sink.sizes)
-			tr_queue_set_producers(&g->now.hosts[i]->sink.in, NULL, 0);
+			tr_queue_set_producers(sink_queue(g->now.hosts[i]), NULL, 0);
 	for (size_t i = 0; i < l->nhosts; i++) {
 		struct tr_host *h = l->hosts[i];
 		if (h->sink.sizes)
-			use_producers(&h->sink.in);
+			use_producers(sink_queue(h));
 		tr_port_free(&h->port);
 		h->port = h->next_port;
 		h->next_port = (struct tr_port){ 0 };

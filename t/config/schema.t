@@ -2,90 +2,66 @@
 """The JSON schema says of a configuration what check says: both take the good ones, and both refuse what a
 schema can know to be wrong."""
 
+import glob
 import json
 import os
 import re
 import subprocess
 
 import tap
-from tailrace import PROGRAM, TOP_BUILD, tempdir, yaml
+from tailrace import PROGRAM, TOP_BUILD, TOP_SRC, tempdir, yaml
 
-PLUGINS = os.path.join(TOP_BUILD, "t/config/.libs")
-ENV = dict(os.environ, TAILRACE_PLUGIN_PATH=PLUGINS)
+try:
+    import jsonschema
+    import yaml as pyyaml
+except ImportError:
+    tap.skip_all("python3-jsonschema and python3-yaml are not installed")
 
-
-def types_of(v):
-    if isinstance(v, bool):
-        return {"boolean"}
-    if isinstance(v, int):
-        return {"integer", "number"}
-    if isinstance(v, float):
-        return {"number"}
-    return {{str: "string", dict: "object", list: "array", type(None): "null"}[type(v)]}
+PROBES = os.path.join(TOP_BUILD, "t/config/.libs")
+ENV = dict(os.environ, TAILRACE_PLUGIN_PATH=PROBES)
+ALL = dict(os.environ, TAILRACE_PLUGIN_PATH=PROBES + ":" + os.environ.get("TAILRACE_PLUGIN_PATH", ""))
 
 
-def same(a, b):
-    return a == b and types_of(a) == types_of(b)
+class Core(pyyaml.SafeLoader):
+    """YAML 1.2 as editors read it, which find what is said twice before they ask a schema."""
+    yaml_implicit_resolvers = {}
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(k, deep=True) for k, _ in node.value]
+        if any(keys.count(k) > 1 for k in keys):
+            raise pyyaml.constructor.ConstructorError(None, None, "a key twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
-def valid(schema, v, root):
-    """Draft 2020-12, as far as our schema uses it; an unknown keyword is an error of this test."""
-    if schema is True:
+for tag, pattern in (("null", r"~|null|Null|NULL|"), ("bool", r"true|True|TRUE|false|False|FALSE"),
+                     ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+"),
+                     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")):
+    Core.add_implicit_resolver("tag:yaml.org,2002:" + tag, re.compile(f"^(?:{pattern})$"), None)
+
+
+def refused(schema, path):
+    """Whether YAML or the schema refuses a file, or one of those in a directory."""
+    paths = sorted(glob.glob(f"{path}/*.y*ml")) if os.path.isdir(path) else [path]
+    try:
+        values = []
+        for p in paths:
+            with open(p, "rb") as f:
+                values.append(pyyaml.load(f, Core))
+        return not all(schema.is_valid(v) for v in values)
+    except (pyyaml.YAMLError, RecursionError):
         return True
-    def sub(s, x):
-        return valid(s, x, root)
-    is_map, is_list, is_text = isinstance(v, dict), isinstance(v, list), isinstance(v, str)
-    is_number = "number" in types_of(v)
-    for key, want in schema.items():
-        if key in ("description", "title", "$comment", "$schema", "$defs", "then"):
-            good = True
-        elif key == "$ref":
-            good = sub(root["$defs"][want.removeprefix("#/$defs/")], v)
-        elif key == "type":
-            good = bool(types_of(v) & set([want] if isinstance(want, str) else want))
-        elif key == "enum":
-            good = any(same(v, w) for w in want)
-        elif key == "const":
-            good = same(v, want)
-        elif key == "pattern":
-            good = not is_text or re.search(want, v) is not None
-        elif key == "minLength":
-            good = not is_text or len(v) >= want
-        elif key == "minimum":
-            good = not is_number or v >= want
-        elif key == "maximum":
-            good = not is_number or v <= want
-        elif key == "allOf":
-            good = all(sub(s, v) for s in want)
-        elif key == "anyOf":
-            good = any(sub(s, v) for s in want)
-        elif key == "if":
-            good = not sub(want, v) or sub(schema["then"], v)
-        elif key == "items":
-            good = not is_list or all(sub(want, x) for x in v)
-        elif key == "minItems":
-            good = not is_list or len(v) >= want
-        elif key == "required":
-            good = not is_map or all(k in v for k in want)
-        elif key == "properties":
-            good = not is_map or all(sub(s, v[k]) for k, s in want.items() if k in v)
-        elif key == "propertyNames":
-            good = not is_map or all(sub(want, k) for k in v)
-        elif key == "additionalProperties":
-            known = schema.get("properties", {})
-            good = not is_map or all(k in known or (want is not False and sub(want, x))
-                                     for k, x in v.items())
-        else:
-            raise tap.Failure(f"unknown keyword {key}")
-        if not good:
-            return False
-    return True
 
 
-def load_schema(*args):
+def load_schema(*args, env=ENV):
     run = subprocess.run([PROGRAM, "plugins", *args, "--format", "json-schema"], capture_output=True,
-                         text=True, env=ENV)
+                         text=True, env=env)
     return json.loads(run.stdout)
+
+
+def validator(**how):
+    schema = load_schema(**how)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 def source(**options):
@@ -122,7 +98,7 @@ BAD = [
 
 @tap.test
 def schema_and_check_agree():
-    schema = load_schema()
+    schema = validator()
     path = os.path.join(tempdir(), "a.yaml")
     for want, instances in ((True, GOOD), (False, BAD)):
         for v in instances:
@@ -130,7 +106,7 @@ def schema_and_check_agree():
                 f.write(yaml(v))
             run = subprocess.run([PROGRAM, "check", "-c", path], capture_output=True, text=True, env=ENV)
             tap.is_(run.returncode, 0 if want else 78, f"check: {v}\n{run.stderr}")
-            tap.is_(valid(schema, v, schema), want, f"schema: {v}")
+            tap.is_(schema.is_valid(v), want, f"schema: {v}")
 
 
 @tap.test
@@ -142,9 +118,36 @@ def schema_of_one_type():
 
 
 @tap.test
-def schema_of_all_plugins_parses():
-    run = subprocess.run([PROGRAM, "plugins", "--format", "json-schema"], capture_output=True, text=True)
-    tap.ok(json.loads(run.stdout)["$defs"], "is JSON")
+def takes_every_example_and_every_good_one():
+    schema = validator(env=ALL)
+    paths = [p for d in ("conf", "conf/examples", "t/config/good") for p in glob.glob(f"{TOP_SRC}/{d}/*.yaml")]
+    tap.ok(len(paths) > 20, f"{len(paths)} files")
+    for path in paths:
+        tap.ok(not refused(schema, path), os.path.basename(path))
+
+
+@tap.test
+def refuses_every_bad_one_that_it_can():
+    """Which of them it can't, and why, is in beyond-schema: all of those, and no other."""
+    schema = validator(env=ALL)
+    with open(f"{TOP_SRC}/t/config/beyond-schema", encoding="utf-8") as f:
+        beyond = {line.strip() for line in f if line.strip() and not line.startswith("#")}
+    taken = {os.path.basename(p).removesuffix(".yaml") for p in glob.glob(f"{TOP_SRC}/t/config/bad/*")
+             if not p.endswith(".expect") and not refused(schema, p)}
+    tap.is_(taken - beyond, set(), "bad ones that it takes; if it must, they belong into beyond-schema")
+    tap.is_(beyond - taken, set(), "of beyond-schema, those that it refuses or that aren't there")
+
+
+@tap.test
+def what_is_installed():
+    """For an editor: made with the plugins of the tree, and found by the configuration's first line."""
+    installed = os.path.join(TOP_BUILD, "conf/tailrace.schema.json")
+    with open(installed, encoding="utf-8") as f:
+        tap.is_(json.load(f), json.loads(subprocess.run([PROGRAM, "plugins", "--format", "json-schema"],
+                                                        capture_output=True, text=True).stdout), installed)
+    with open(f"{TOP_SRC}/conf/tailrace.yaml", encoding="utf-8") as f:
+        tap.is_(f.readline(), "# yaml-language-server: $schema=/usr/share/tailrace/tailrace.schema.json\n",
+                "the line that editors look for")
 
 
 tap.main()

@@ -3,12 +3,15 @@
 """What the machine runs out of: descriptors and memory. It degrades, says so, and recovers; not a line
 is lost."""
 
+import glob
+import json
 import os
+import socket
 
 import tap
 from logs import Log, at_least_once, counts, read_lines, strict
 from peers import Answer, FakeLoki
-from tailrace import Agent, sanitizers, tempdir
+from tailrace import Agent, free_port, sanitizers, tempdir, unprivileged
 
 
 def config(dir, more=""):
@@ -30,7 +33,7 @@ def G8_no_descriptors_left_for_logs():
     logs = [Log(f"{dir}/in/{name}.log") for name in "abcdef"]
     for log in logs:
         log.lines(100)
-    agent = Agent(config(dir), dir=dir, fault="open@*/in/*:2-40:EMFILE")
+    agent = Agent(config(dir), dir=dir, fault="open@*/in/*:2-40:EMFILE", wrapper=unprivileged(dir))
     agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 600, 30, "all is read after all")
     strict(read_lines(f"{dir}/out"), counts(*logs))
     tap.is_(agent.stop(), 0, "exit code")
@@ -63,7 +66,7 @@ def few_descriptors_many_files():
     logs = [Log(f"{dir}/in/f{i}.log") for i in range(300)]
     for log in logs:
         log.lines(20)
-    agent = Agent(config(dir), dir=dir, limits={"nofile": 80})
+    agent = Agent(config(dir), dir=dir, limits={"nofile": 80}, wrapper=unprivileged(dir))
     agent.wait_until(lambda: len(read_lines(f"{dir}/out")) >= 6000, 60, "all is read")
     for log in logs:
         log.lines(5)
@@ -92,6 +95,35 @@ def memory_runs_out_now_and_then():
 
 
 @tap.test
+def what_others_bring_about_is_not_said_each_time():
+    """A stranger's datagrams, events that a destination refuses one by one, files that can't be read."""
+    dir = tempdir()
+    port = free_port(socket.SOCK_DGRAM)
+    peer = FakeLoki(lambda request: Answer(400, body=b"no"))
+    log = Log(f"{dir}/in/a.log").lines(50)
+    for i in range(50):
+        Log(f"{dir}/shut/{i}.log").lines(1)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+          shut: {{type: file, include: [{dir}/shut/*.log]}}
+          net: {{type: syslog, listen: "udp://127.0.0.1:{port}", allow: [192.0.2.0/24]}}
+        sinks:
+          loki: {{type: loki, inputs: [a, shut, net], url: "{peer.url}", batch: {{max_events: 1}}}}
+        """, dir=dir, fault="open@*/shut/*:*:EACCES")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        for _ in range(50):
+            s.sendto(b"<13>knock", ("127.0.0.1", port))
+    agent.wait_metric("tailrace_component_discarded_events_total", 50, component_id="loki", reason="rejected")
+    agent.wait_metric("tailrace_component_errors_total", 50, component_id="shut", kind="open")
+    agent.wait_metric("tailrace_refused_total", 50, component_id="net", cause="allow")
+    tap.is_(agent.stop(), 0, "exit code")
+    said = agent.stderr()
+    for words, most in (("not in `allow`", 1), ("rejected: ", 1), ("cannot read ", 16)):
+        tap.ok(1 <= said.count(words) <= most, f"{words}: {said.count(words)} lines")
+
+
+@tap.test
 def state_cannot_be_saved_for_a_while():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(1000)
@@ -110,6 +142,61 @@ def state_cannot_be_saved_for_a_while():
     strict(read_lines(f"{dir}/out"), counts(log))
     tap.is_(agent.stop(), 0, "exit code")
     tap.ok(os.path.isdir(agent.data_dir), "data_dir")
+
+
+@tap.test
+def dead_letters_cannot_be_written_for_a_while():
+    """What is refused stays in the buffer, is not acknowledged, and nothing else waits for it."""
+    dir = tempdir()
+    peer = FakeLoki(refuse=lambda e: "no" if int(e.line.split(b":")[1]) % 10 == 0 else None)
+    log = Log(f"{dir}/in/a.log").lines(50)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        sinks:
+          loki: {{type: loki, inputs: [a], url: "{peer.url}", batch: {{max_wait: 20ms}}}}
+        """, dir=dir, fault="write@*/dead_letter/*:*:ENOSPC")
+    agent.wait_until(lambda: "No space left" in agent.stderr(), 10, "the log says so")
+    agent.wait_metric("tailrace_component_sent_events_total", 45, component_id="loki")
+    m = agent.metrics()
+    tap.is_((m.component("loki", "pending"), m.component("loki", "discarded")), (5, 0), "they wait")
+    agent.faults("")
+    agent.wait_metric("tailrace_dead_letter_events_total", 5, 20, component_id="loki")
+    tap.is_(agent.stop(), 0, "exit code")
+    letters = [json.loads(line)["event"]["message"] for path in glob.glob(f"{dir}/data/dead_letter/loki/*.ndjson")
+               for line in open(path)]
+    tap.is_(sorted(letters), [f"a:{n}" for n in range(10, 51, 10)], "each once, and none in part")
+
+
+@tap.test
+def G7_the_wall_clock_jumps():
+    """An hour back, then a year ahead: what waits goes on waiting as long as it would have, and the times
+    given to lines never go back."""
+    dir = tempdir()
+    down = []
+    peer = FakeLoki(script=lambda r: Answer(503) if down and down.pop() else None)
+    log = Log(f"{dir}/in/a.log").lines(10)
+    agent = Agent(f"""
+        sources:
+          a: {{type: file, include: ["{dir}/in/*.log"], discover_interval: 100ms, poll_interval: 100ms, watch: poll}}
+        sinks:
+          loki: {{type: loki, inputs: [a], url: "{peer.url}", batch: {{max_wait: 50ms}},
+                 retry: {{initial: 20ms, max: 100ms}}}}
+        """, dir=dir, fault="")
+    for step in ("-3600", "+31536000"):
+        peer.wait_lines(log.seq)
+        agent.faults(f"clock:*:{step}")
+        down[:] = [True] * 3
+        log.lines(10)
+        peer.wait_lines(log.seq)
+        log.rotate()
+        log.lines(10)
+        peer.wait_lines(log.seq)
+        agent.wait_metric("tailrace_checkpoint_age_seconds", 0, 10)
+    strict(peer.lines(), counts(log))
+    times = [e.ts for e in peer.entries]
+    tap.ok(all(a < b for a, b in zip(times, times[1:])), "times that only grow")
+    tap.is_(agent.stop(), 0, "exit code")
 
 
 tap.main()

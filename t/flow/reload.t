@@ -281,6 +281,165 @@ def what_a_removed_sink_could_not_send_is_counted():
     strict(alive.lines(), counts(log))
 
 
+def spooled(name, url, more=""):
+    return sink(name, url, more=f", buffer: {{type: disk{more}}}")
+
+
+def is_spooled(agent, n, name="out"):
+    """So many events are inside, and all are durable."""
+    agent.wait_until(lambda: (m := agent.metrics()).component(name, "received") == n
+                     and m.get("tailrace_spool_unsynced_events", component_id=name) == 0, 30, f"{n} events synced")
+
+
+def delivered(peer, log, agent):
+    """Everything, once, in order, and it adds up."""
+    peer.wait_lines(log.seq, 30)
+    strict(peer.lines(), counts(log))
+    agent.wait_until(lambda: not agent.metrics().unbalanced(), what="conservation")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def G6_a_disk_buffer_is_altered_under_load():
+    dir = tempdir()
+    peer = FakeLoki()
+    log = Log(f"{dir}/in/a.log")
+    markers = [f"g{i}" for i in range(7)]
+    buffers = ("", ", max_size: 64MiB", ", max_size: 64MiB, when_full: drop_oldest", ", when_full: drop_newest")
+    agent = Agent(config(log, "g0", spooled("out", peer.url)), dir=dir)
+    writer = Writer(log)
+    for i, marker in enumerate(markers[1:], 1):
+        at = log.seq
+        agent.reload(config(log, marker, spooled("out", peer.url, buffers[i % 4])))
+        agent.wait_until(lambda: any(e.label("graph") == marker for e in peer.entries), 20, marker)
+        tap.ok(log.seq > at, "written meanwhile")
+    writer.end()
+    delivered(peer, log, agent)
+    marked_once([peer], markers)
+
+
+@tap.test
+def G6_an_unchanged_disk_buffer_goes_on():
+    dir = tempdir()
+    dead = FakeLoki(port=free_port(), start=False)
+    log = Log(f"{dir}/in/a.log").lines(3000)
+    agent = Agent(config(log, "g0", spooled("out", dead.url)), dir=dir)
+    is_spooled(agent, 3000)
+    agent.reload(config(log, "g1", spooled("out", dead.url)))
+    tap.like(agent.stderr(), "reloaded: kept 2, changed 1, added 0, removed 0", "the sink is kept")
+    log.lines(3000)
+    is_spooled(agent, 6000)
+    dead.start()
+    delivered(dead, log, agent)
+
+
+@tap.test
+def G6_a_dead_sinks_address_is_changed_and_its_disk_buffer_goes_there():
+    dir = tempdir()
+    dead, also_dead = FakeLoki(port=free_port(), start=False), FakeLoki(port=free_port(), start=False)
+    alive = FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(40000)
+    agent = Agent(config(log, "g0", spooled("out", dead.url)), dir=dir)
+    is_spooled(agent, 40000)
+    agent.reload(config(log, "g0", spooled("out", also_dead.url, ", max_size: 32MiB")))
+    log.lines(10)
+    agent.reload(config(log, "g0", spooled("out", alive.url)))
+    log.lines(10)
+    delivered(alive, log, agent)
+
+
+@tap.test
+def G6_what_is_in_memory_goes_to_the_disk_buffer():
+    dir = tempdir()
+    dead = FakeLoki(port=free_port(), start=False)
+    log = Log(f"{dir}/in/a.log").lines(20000)
+    agent = Agent(config(log, "g0", sink("out", dead.url)), dir=dir)
+    agent.wait_until(lambda: agent.metrics().component("out", "received") == 20000, 20, what="queued")
+    agent.reload(config(log, "g0", spooled("out", dead.url)))
+    log.lines(10)
+    is_spooled(agent, 20010)
+    tap.is_(agent.stop(), 0, "exit code")
+    dead.start()
+    agent = Agent(config(log, "g0", spooled("out", dead.url)), dir=dir)
+    delivered(dead, log, agent)
+
+
+@tap.test
+def G6_a_disk_buffer_stays_when_its_sink_goes():
+    dir = tempdir()
+    dead, other = FakeLoki(port=free_port(), start=False), FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(5000)
+    both = config(log, "g0", spooled("out", dead.url), sink("other", other.url))
+    agent = Agent(both, dir=dir)
+    is_spooled(agent, 5000)
+    agent.reload(config(log, "g0", sink("other", other.url)))
+    agent.wait_until(lambda: "spool/out stays as it is, with 5000 events" in agent.stderr(), what="it is named")
+    tap.is_(agent.metrics().unbalanced(), [], "what is on disk counts")
+    log.lines(10)
+    other.wait_lines(5010)
+    agent.reload(both)
+    log.lines(10)
+    dead.start()
+    dead.wait_lines(5010, 30)
+    tap.is_([int(l.partition(b":")[2]) for l in dead.lines()], [*range(1, 5001), *range(5011, 5021)],
+            "all but what came while it wasn't there, in order")
+    agent.wait_until(lambda: not agent.metrics().unbalanced(), what="conservation")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(other.lines(), counts(log))
+
+
+@tap.test
+def G6_back_at_once_it_takes_its_disk_buffer_over():
+    dir = tempdir()
+    dead, alive, other = FakeLoki(port=free_port(), start=False), FakeLoki(), FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(5000)
+    rest = sink("other", other.url)
+    agent = Agent(config(log, "g0", spooled("out", dead.url), rest).replace("1s", "3s", 1), dir=dir)
+    is_spooled(agent, 5000)
+    agent.reload(config(log, "g0", rest).replace("1s", "3s", 1))
+    agent.reload(config(log, "g0", spooled("out", alive.url), rest))
+    delivered(alive, log, agent)
+
+
+@tap.test
+def G6_from_disk_to_memory_and_back():
+    dir = tempdir()
+    dead, alive = FakeLoki(port=free_port(), start=False), FakeLoki()
+    log = Log(f"{dir}/in/a.log").lines(3000)
+    agent = Agent(config(log, "g0", spooled("out", dead.url)), dir=dir)
+    is_spooled(agent, 3000)
+    agent.reload(config(log, "g0", sink("out", alive.url)))
+    log.lines(1000)
+    alive.wait_lines(1000)
+    agent.wait_until(lambda: "spool/out stays as it is, with 3000 events" in agent.stderr(), what="it is named")
+    tap.is_(agent.metrics().unbalanced(), [], "what is on disk counts")
+    agent.reload(config(log, "g0", spooled("out", alive.url)))
+    alive.wait_lines(4000, 30)
+    tap.is_(agent.metrics().unbalanced(), [], "conservation")
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(alive.lines(), counts(log), ordered=False)
+
+
+@tap.test
+def G6_rolled_back_the_disk_buffer_goes_on():
+    dir = tempdir()
+    dead = FakeLoki(port=free_port(), start=False)
+    taken = socket.create_server(("127.0.0.1", 0))
+    log = Log(f"{dir}/in/a.log").lines(3000)
+    agent = Agent(config(log, "g0", spooled("out", dead.url)), dir=dir)
+    is_spooled(agent, 3000)
+    s = f'{{type: syslog, listen: ["tcp://127.0.0.1:{taken.getsockname()[1]}"]}}'
+    agent.reload(config(log, "g1", spooled("out", dead.url, ", max_size: 64MiB"), spooled("new", dead.url))
+                 .replace("        sources:\n", f"        sources:\n          s: {s}\n").replace("[a]", "[a, s]"),
+                 "failed")
+    tap.like(agent.stderr(), "not reloaded, the old configuration goes on: s: ", "why")
+    log.lines(3000)
+    is_spooled(agent, 6000)
+    dead.start()
+    delivered(dead, log, agent)
+    tap.is_({e.label("graph") for e in dead.entries}, {"g0"}, "the old graph")
+
+
 @tap.test
 def a_graph_that_cannot_be_opened_is_rolled_back():
     dir = tempdir()

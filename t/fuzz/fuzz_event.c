@@ -74,6 +74,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		tr_sb_free(&first);
 		tr_sb_free(&second);
 	}
+	/* as a dead letter: what is wrong with it is said, and where */
+	struct tr_err why = { 0 };
+	size_t column = 0;
+	rc = tr_letter_decode(d, (tr_str){ (const char *)data, size }, &ev, &why, &column);
+	CHECK(rc == 1 || (rc == 0 && why.msg[0] && column >= 1 && column <= size + 1));
 	tr_event_decoder_free(&d);
 	return 0;
 }

@@ -19,9 +19,9 @@ from logs import read_lines
 from tailrace import TOP_SRC, free_port, tempdir, yaml
 
 
-def installed(name):
-    """The program of t/servers/install NAME."""
-    r = subprocess.run([os.path.join(TOP_SRC, "t/servers/install"), name], stdout=subprocess.PIPE,
+def installed(name, *more):
+    """The program of t/servers/install NAME MORE…"""
+    r = subprocess.run([os.path.join(TOP_SRC, "t/servers/install"), name, *more], stdout=subprocess.PIPE,
                        text=True)
     tap.need(r.returncode == 0, f"t/servers/install {name}")
     return r.stdout.strip()

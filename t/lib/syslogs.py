@@ -122,3 +122,23 @@ class Certificates:
         if cert:
             c.load_cert_chain(*cert)
         return c
+
+
+# Passes the descriptors named on its command line as systemd does, from 3 on, to the program behind them.
+AS_SYSTEMD = """
+import os, sys
+names, fds = sys.argv[1], sys.argv[2:]
+n = names.count(":") + 1
+high = [os.dup2(int(fd), 100 + i) for i, fd in enumerate(fds[:n])]
+for i, fd in enumerate(high):
+    os.dup2(fd, 3 + i)
+    os.close(fd)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(n), LISTEN_FDNAMES=names)
+os.execvp(fds[n], fds[n:])
+"""
+
+
+def as_systemd(names, *sockets):
+    """An Agent's wrapper that passes it these sockets, which it must be given as fds too, under these
+    names: NAME:NAME…"""
+    return ("python3", "-c", AS_SYSTEMD, names, *(str(s.fileno()) for s in sockets))

@@ -35,6 +35,33 @@ def tempdir():
     return path
 
 
+def exchange(address, request, deadline=60.0):
+    """Everything that comes back for these bytes until the other side closes."""
+    if isinstance(address, str):
+        s = socket.socket(socket.AF_UNIX)
+    else:
+        s = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    with s:
+        s.settimeout(deadline)
+        s.connect(address)
+        s.sendall(request)
+        out = b""
+        while chunk := s.recv(65536):
+            out += chunk
+        return out
+
+
+def unprivileged(dir, uid=65534):
+    """A wrapper for an agent on that directory that makes it somebody else than root, whom all there belongs
+    to then. Tests that use up what a user has take a uid of their own."""
+    if os.geteuid() != 0:
+        return ()
+    for where, dirs, files in os.walk(dir):
+        for path in [where, *(os.path.join(where, n) for n in dirs + files)]:
+            os.chown(path, uid, uid, follow_symlinks=False)
+    return "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all"
+
+
 def free_port(kind=socket.SOCK_STREAM):
     with socket.socket(socket.AF_INET, kind) as s:
         s.bind(("127.0.0.1", 0))
@@ -143,10 +170,11 @@ class Agent:
     where they aren't given. dir: its directory (data_dir is dir/data), kept for the next Agent that is
     given the same. fault, point: see t/fault/fault.c. limits: {"nofile": 256} and the like. fds:
     descriptors that it inherits. wait: until
-    /readyz says so. The agent is stopped when the test ends, if that hasn't been done."""
+    /readyz says so. The agent is ended when the test ends, if that hasn't been done; before that, and
+    before stop(), its components' events have to add up, unless adds_up is False."""
 
     def __init__(self, config, *, dir=None, fault=None, point=None, env=None, args=(), limits=None,
-                 wait=True, api="unix", wrapper=(), allow_report=False, fds=()):
+                 wait=True, api="unix", wrapper=(), allow_report=False, fds=(), adds_up=True):
         self.dir = dir or tempdir()
         self.data_dir = os.path.join(self.dir, "data")
         self.config_path = os.path.join(self.dir, "tailrace.yaml")
@@ -154,6 +182,7 @@ class Agent:
         self.stdout_path = os.path.join(self.dir, "stdout")
         self.faults_path = os.path.join(self.dir, "faults")
         self.allow_report = allow_report
+        self.adds_up = adds_up
         self.code = None
         self._config(config, api)
         self._start(fault, point, dict(env or {}), args, limits or {}, wrapper, fds)
@@ -195,7 +224,7 @@ class Agent:
     def _start(self, fault, point, env, args, limits, wrapper, fds):
         # Each of these replaces itself by the next, so that the process that is started becomes the
         # agent; the faults are preloaded into the agent alone.
-        command = ["prlimit", "--core=0"] + [f"--{k}={v}" for k, v in limits.items()]
+        command = ["prlimit"] + [f"--{k}={v}" for k, v in {"core": 0, **limits}.items()]
         command += ["setpriv", "--pdeathsig", "KILL", "env"]
         if fault is not None or point is not None:
             tap.need(os.path.exists(LIBFAULT), f"{LIBFAULT} is built")
@@ -346,6 +375,15 @@ class Agent:
             for id, counts in self.metrics().unbalanced():
                 tap.diag(f"{id}: {counts}")
 
+    def _check_last(self):
+        """Of an agent that a test leaves running: it has to add up, too, unless it can't be asked."""
+        if not self.adds_up or tap.failed():
+            return
+        try:
+            self.check()
+        except OSError as e:
+            tap.diag(f"not asked whether its events add up: {e}")
+
     def stop(self, deadline=15.0, check=True, signum=signal.SIGTERM):
         """Checks the counters, asks it to end, and returns its exit code."""
         if check and self.process.poll() is None:
@@ -372,6 +410,7 @@ class Agent:
 
     def _end(self):
         if self.process.poll() is None:
+            self._check_last()
             self.kill9()
         report = self.stderr()
         if not self.allow_report and SANITIZER_REPORT.search(report):
@@ -383,8 +422,10 @@ class Agent:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         if self.process.poll() is None:
+            if kind is None:
+                self._check_last()
             self.process.kill()
             self.process.wait()
 

@@ -3,6 +3,7 @@
 Loki, a Kafka or an InfluxDB. Only paths, addresses and URLs are others."""
 
 import glob
+import gzip
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from kafka import MockKafka
 from logs import nginx_lines
 from peers import FakeInflux, FakeLoki, make_cert
 from sockets import StreamPeer
+from syslogs import as_systemd
 from tailrace import Agent, command, free_port, tempdir
 
 CONF = os.path.join(os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), "../..")), "conf")
@@ -63,13 +65,18 @@ def with_labels(peer, **labels):
     return [e for e in peer.entries if set(labels.items()) <= set(e.labels)]
 
 
+def scraped(address):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as r:
+        return r.read().decode()
+
+
 def seconds(entry):
     return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(entry.ts // 10**9))
 
 
 @tap.test
 def every_one_is_valid():
-    names = [DEFAULT] + [f"examples/{os.path.basename(p)}" for p in glob.glob(f"{CONF}/examples/*")]
+    names = [DEFAULT] + [f"examples/{os.path.basename(p)}" for p in glob.glob(f"{CONF}/examples/*.yaml")]
     tap.ok(len(names) >= 3, "there are some")
     dir = tempdir()
     with open(f"{dir}/influxdb.token", "w") as f:
@@ -79,17 +86,42 @@ def every_one_is_valid():
         with open(f"{dir}/c.yaml", "w") as f:
             f.write(read(name).replace("/etc/tailrace/", f"{dir}/"))
         code, out, err = command("check", "-c", f"{dir}/c.yaml")
+        if name == DEFAULT:
+            told = re.findall(r": warning: (.*)", err)
+            tap.is_(told, [f'{c} feeds no sink: it isn\'t started' for c in
+                           ('source "logs"', 'source "journal"', 'source "host"', 'transform "label"')],
+                    "that it is idle")
+            err = ""
         tap.is_((code, err), (0, ""), f"{name}: exit code and warnings")
         tap.like(out, r"^configuration is valid: \d+ sources, \d+ transforms, \d+ sinks\n\Z", name)
 
 
+def default(dir, peer, text=None):
+    return moved(text or read(DEFAULT), dir, peer).replace("127.0.0.1:9100", f"127.0.0.1:{free_port()}")
+
+
 @tap.test
 def default_idles():
+    """Not a file is opened and not a position kept: what came meanwhile is there for the first sink."""
     dir = tempdir()
-    write(dir, "syslog", "nobody asked for this")
-    agent = Agent(moved(read(DEFAULT), dir, None), dir=dir)
-    tap.ok("component_id=" not in agent.metrics().text, "no component runs")
+    peer = FakeLoki()
+    write(dir, "syslog", "before the agent")
+    agent = Agent(default(dir, None), dir=dir)
+    log = write(dir, "syslog", "while it is idle")
+    open_ones = set(agent.fds().values())
+    tap.is_([f for f in open_ones if f.startswith(f"{dir}/log") or "inotify" in f or "/proc" in f], [],
+            "nothing is open")
+    metrics = agent.metrics()
+    tap.is_((metrics.get("tailrace_component_created_events_total"), metrics.all("tailrace_checkpoint_age_seconds")),
+            (0, []), "nothing is read, and nothing is to be saved")
     tap.is_(agent.stop(), 0, "exit code")
+    tap.is_([f for _, _, files in os.walk(agent.data_dir) for f in files if f != "lock"], [], "nothing is saved")
+    text = read(DEFAULT).replace("    start_at: end\n", "").replace("#    #", "#    # ")
+    agent = Agent(default(dir, peer, uncommented(text)), dir=dir)
+    peer.wait_lines(2)
+    tap.is_(agent.stop(), 0, "exit code with a sink")
+    tap.is_([e.line for e in with_labels(peer, job="syslog", filename=log)],
+            [b"before the agent", b"while it is idle"], "from the beginning")
 
 
 @tap.test
@@ -99,16 +131,38 @@ def default_uncommented():
     write(dir, "syslog", "before the agent")
     with open(f"{dir}/loki.password", "w") as f:
         f.write("open sesame\n")
-    agent = Agent(moved(uncommented(read(DEFAULT)), dir, peer), dir=dir)
+    text = default(dir, peer, uncommented(read(DEFAULT)))
+    agent = Agent(text.replace("interval: 15s", "interval: 1s"), dir=dir)
     write(dir, "syslog", "after")
     write(dir, "apt/history.log", "Start-Date: 2026-11-21")
+    write(dir, "kern.log", "is in syslog too")
     peer.wait_lines(2)
+    where = re.search(r'listen: "(127.0.0.1:\d+)"', text)[1]
+    tap.wait_until(lambda: re.search(r'^node_load1\{host="', scraped(where), re.M), 20, "the host's metrics")
     tap.is_(agent.stop(), 0, "exit code")
     tap.is_([e.line for e in with_labels(peer, job="syslog", filename=f"{dir}/log/syslog")], [b"after"],
             "start_at: end")
     tap.is_([e.line for e in with_labels(peer, job="history")], [b"Start-Date: 2026-11-21"], "a new file")
     tap.is_({e.tenant for e in peer.entries}, {"fleet"}, "tenant")
     tap.is_(peer.requests[0].headers["authorization"], "Basic dGFpbHJhY2U6b3BlbiBzZXNhbWU=", "password")
+
+
+@tap.test
+def default_with_the_journal():
+    dir = tempdir()
+    peer = FakeLoki()
+    text = default(dir, peer, uncommented(read(DEFAULT).replace("#    #", "#    # ")))
+    tap.need("inputs: [label]" in text, "the lines of files")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        ours.bind(f"{dir}/journal.sock")
+        agent = Agent(text.replace("inputs: [label]", "inputs: [label, journal]"), dir=dir,
+                      fds=[ours.fileno()], wrapper=as_systemd("syslog.socket", ours))
+        journald.sendto(b"<38>Nov 21 10:00:01 sshd[77]: Server listening", f"{dir}/journal.sock")
+        peer.wait_lines(1)
+        tap.is_(agent.stop(), 0, "exit code")
+    tap.is_([(e.label("app"), e.line) for e in with_labels(peer, job="journal")],
+            [("sshd", b"Server listening")], "what journald passes on")
 
 
 @tap.test
@@ -166,12 +220,8 @@ def host_prometheus():
     dir, port = tempdir(), free_port()
     text = read("examples/host-prometheus.yaml").replace("0.0.0.0:9100", f"127.0.0.1:{port}")
     agent = Agent(moved(text.replace("interval: 15s", "interval: 1s"), dir, None), dir=dir)
-
-    def scrape():
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as r:
-            return r.read().decode()
     # The ratio needs a second look at the machine.
-    text = tap.wait_until(lambda: "node_cpu_usage_ratio " in (t := scrape()) and t, 20, "a whole scrape")
+    text = tap.wait_until(lambda: "node_cpu_usage_ratio " in (t := scraped(f"127.0.0.1:{port}")) and t, 20, "a whole scrape")
     for line in (r"^# TYPE node_cpu_seconds_total counter$", r'^node_cpu_seconds_total\{cpu="0",mode="idle"\} \S+$',
                  r"^node_load1 \S+$", r"^node_memory_MemTotal_bytes \S+$", r"^node_memory_usage_ratio 0\.\d+$"):
         tap.like(text, line, line)
@@ -460,6 +510,78 @@ def host_by_kafka_to_influxdb():
         tap.ok(fields["processes_pids"] > 1, "processes")
     tap.is_({tags for _, tags, _ in influx.stored},
             {(("host_id", os.uname().nodename), ("location", "mill"))}, "tags")
+
+
+def manifest():
+    """{kind: object} of the DaemonSet and what goes with it."""
+    try:
+        import yaml
+    except ImportError:
+        tap.skip("python3-yaml is not installed")
+    return {d["kind"]: d for d in yaml.safe_load_all(read("examples/kubernetes/daemonset.yaml"))}
+
+
+@tap.test
+def kubernetes_manifest():
+    """What no Kubernetes is needed for: its parts fit together, and it asks for no more than it needs."""
+    d = manifest()
+    tap.is_(set(d), {"Namespace", "ConfigMap", "DaemonSet"}, "objects")
+    spec = d["DaemonSet"]["spec"]["template"]["spec"]
+    tap.is_(d["DaemonSet"]["spec"]["selector"]["matchLabels"], d["DaemonSet"]["spec"]["template"]["metadata"]["labels"],
+            "it selects its own pods")
+    container, = spec["containers"]
+    tap.is_({k: container["securityContext"][k] for k in ("readOnlyRootFilesystem", "allowPrivilegeEscalation",
+                                                          "capabilities")},
+            {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            "no rights")
+    mounts = {m["mountPath"]: m for m in container["volumeMounts"]}
+    volumes = {v["name"]: v for v in spec["volumes"]}
+    tap.is_({m["name"] for m in mounts.values()}, set(volumes), "each volume is there and mounted")
+    tap.is_([p for p, m in mounts.items() if not m.get("readOnly")], ["/var/lib/tailrace"], "what can be written")
+    tap.is_({p for p, m in mounts.items() if volumes[m["name"]].get("hostPath", {}).get("path") == p},
+            {"/var/log/pods", "/var/lib/tailrace"}, "the node's directories are where they were")
+    config, = d["ConfigMap"]["data"].items()
+    tap.is_(container["command"][-1], f"/etc/tailrace/{config[0]}", "the configuration's name")
+    tap.is_(volumes["config"]["configMap"]["name"], d["ConfigMap"]["metadata"]["name"], "its map")
+    for text in ("data_dir: /var/lib/tailrace", '"/var/log/pods/', f':{container["ports"][0]["containerPort"]}"'):
+        tap.ok(text in config[1], f"{text} is in it")
+    code, out, err = command("check", "-c", "/dev/stdin", input=config[1], env={"NODE_NAME": "node-1"})
+    tap.is_((code, err), (0, ""), out)
+
+
+@tap.test
+def kubernetes():
+    """The manifest's configuration, on logs that kubelet rotates and links to."""
+    dir = tempdir()
+    peer = FakeLoki()
+    text = manifest()["ConfigMap"]["data"]["tailrace.yaml"]
+    text = text.replace("0.0.0.0:9477", f"127.0.0.1:{free_port()}").replace("http://loki.monitoring:3100", peer.url)
+    cri = "2026-11-21T10:00:0{}.123456789Z {} {} {}".format
+    shop, other = "pods/shop_web-0_4f1c/nginx", "pods/kube-system_dns-7_9a2e/dns"
+    text = moved(text.replace("ignore_older: 7d", "ignore_older: off"), dir, None)
+    log = write(dir, f"{shop}/0.log", cri(1, "stdout", "F", "GET /"), cri(2, "stderr", "F", "no such page"))
+    os.makedirs(f"{dir}/log/containers")
+    os.symlink(log, f"{dir}/log/containers/web-0_shop_nginx-77.log")
+    agent = Agent(text, dir=dir, env={"NODE_NAME": "node-1"})
+    peer.wait_lines(2)
+    os.rename(log, f"{log}.20261121-100003")
+    write(dir, f"{shop}/0.log", cri(3, "stdout", "P", "a long"), cri(4, "stdout", "F", " line"))
+    with open(f"{log}.20261121-100003", "rb") as f, gzip.open(f"{log}.20261121-100003.gz", "wb") as z:
+        z.write(f.read())
+    os.remove(f"{log}.20261121-100003")
+    write(dir, f"{shop}/1.log", cri(5, "stdout", "F", "started again"))
+    write(dir, f"{other}/0.log", cri(6, "stdout", "F", ""), "no line of a runtime's")
+    peer.wait_lines(7)
+    tap.is_(agent.stop(), 0, "exit code")
+    label = {"namespace": "shop", "pod": "web-0", "container": "nginx", "node": "node-1"}
+    got = [(e.line.decode(), e.label("stream"), e.meta("flag"), e.ts % 10**10) for e in with_labels(peer, **label)]
+    tap.is_(sorted(got, key=lambda e: e[3]),
+            [("GET /", "stdout", "F", 1123456789), ("no such page", "stderr", "F", 2123456789),
+             ("a long", "stdout", "P", 3123456789), (" line", "stdout", "F", 4123456789),
+             ("started again", "stdout", "F", 5123456789)], "each once, with its own time")
+    tap.is_(sorted((e.line.decode(), e.label("stream")) for e in with_labels(peer, namespace="kube-system", pod="dns-7")),
+            [("", "stdout"), ("no line of a runtime's", None)], "an empty line, and another")
+    tap.ok(all(e.label("filename") is None for e in peer.entries), "no label of the path's")
 
 
 tap.main()

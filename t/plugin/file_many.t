@@ -4,6 +4,8 @@
 polling. Rows R12 and R24-R28 of the catalogue of what it must survive."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -57,7 +59,7 @@ def G8_without_inotify_it_polls():
         if not os.path.exists(tailrace.LIBFAULT):
             tap.skip("no fault library")
         log = s.log("a.log")
-        s.start(fault=fault)
+        s.start(fault=fault, wrapper=tailrace.unprivileged(s.dir))
         log.lines(1)
         s.wait_all(3)
         s.log("b.log").lines(1)
@@ -65,6 +67,41 @@ def G8_without_inotify_it_polls():
         tap.like(s.agent.stderr(), "polling", "and says so")
         s.strict()
         s.stop()
+
+
+HOG = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+while libc.inotify_init1(0) >= 0:
+    pass
+print("none left", flush=True)
+sys.stdin.read()
+"""
+
+
+@test
+def G8_a_users_inotify_quota_is_gone():
+    if os.geteuid() != 0:
+        tap.skip("only root can be a user whom nobody else disturbs")
+    s = Scene(poll_interval="100ms", discover_interval="100ms")
+    log = s.log("a.log")
+    who = tailrace.unprivileged(s.dir, 65531)
+    with subprocess.Popen([*who, sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hog:
+        tap.is_(hog.stdout.readline(), b"none left\n", "the user has no instance left")
+        s.start(wrapper=who)
+        log.lines(1)
+        s.wait_all(3)
+        s.log("b.log").lines(1)
+        s.wait_all(3)
+        tap.is_(s.agent.stderr().count("polling"), 1, "it polls, and says so once")
+        tap.ok("anon_inode:inotify" not in s.agent.fds().values(), "there is none")
+        hog.stdin.close()
+    log.lines(1)
+    s.restart(wrapper=who)
+    s.agent.wait_until(lambda: "anon_inode:inotify" in s.agent.fds().values(), 5, "inotify")
+    log.lines(1)
+    s.strict()
+    s.stop()
 
 
 @test
@@ -109,14 +146,9 @@ def R24_over_2_GiB_and_truncated_there():
 def R25_unreadable_then_readable_missing_then_there():
     s = Scene()
     s.put("a.log", "1\n")
-    os.chmod(s.path("a.log"), 0)
     s.put("b.log", "2\n")
-    who = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all") \
-        if os.getuid() == 0 else ()
-    if who:
-        os.chmod(s.dir, 0o777)
-        os.chmod(s.logs, 0o777)
-        open(os.path.join(s.dir, "stdout"), "w").close()
+    who = tailrace.unprivileged(s.dir)
+    os.chmod(s.path("a.log"), 0)
     s.start(wrapper=who)
     s.wait_lines(1)
     time.sleep(2.5)
@@ -128,6 +160,33 @@ def R25_unreadable_then_readable_missing_then_there():
     os.unlink(s.path("c.log"))
     s.append("a.log", "4\n")
     s.is_(["2", "1", "3", "4"], "all")
+    s.stop()
+
+
+@test
+def R25_a_directory_that_is_closed_and_opened():
+    s = Scene(discover_interval="50ms", poll_interval="50ms")
+    s.opts["include"] = [s.path("*.log"), s.path("sub/*.log")]
+    os.mkdir(s.path("sub"))
+    s.put("sub/a.log", "1\n")
+    s.put("b.log", "2\n")
+    who = tailrace.unprivileged(s.dir)
+    os.chmod(s.path("sub"), 0)
+    s.start(wrapper=who)
+    s.wait_lines(1)
+    s.append("b.log", "3\n")
+    s.wait_lines(2)
+    time.sleep(0.5)  # ten walks
+    tap.is_(s.agent.stderr().count("cannot read a directory"), 1, "said once")
+    os.chmod(s.path("sub"), 0o755)
+    s.wait_lines(3)
+    os.chmod(s.path("sub"), 0)  # what is open is read on
+    s.append("sub/a.log", "4\n")
+    s.wait_lines(4)
+    os.chmod(s.path("sub"), 0o755)
+    os.unlink(s.path("sub/a.log"))
+    s.put("sub/c.log", "5\n")
+    s.is_(["2", "3", "1", "4", "5"], "all")
     s.stop()
 
 

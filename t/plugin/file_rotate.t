@@ -436,6 +436,24 @@ def R21_kubelet_links_and_a_rename_that_is_undone():
 
 
 @test
+def R21_a_link_that_leads_nowhere_for_a_while():
+    s = Scene()
+    os.makedirs(s.path("pods/x"))
+    log = s.log("pods/x/0.log", source="k")
+    os.symlink(log.path, s.path("pod_x.log"))
+    s.start()
+    log.lines(5)
+    s.wait_all()
+    os.rename(log.path, log.path + ".20261121-010203")
+    for _ in range(5):  # it is seen that the new file isn't there yet
+        log.lines(1)
+        s.wait_all()
+    log.reopen().lines(5)
+    s.strict()
+    s.stop()
+
+
+@test
 def R21_a_directory_swapped_under_a_link():
     s = Scene()
     s.opts["include"] = [s.path("..data/*.log"), s.path("current/*.log")]

@@ -3,6 +3,7 @@
 
 import json
 import os
+import threading
 import time
 
 import tap
@@ -257,6 +258,29 @@ def lanes_keep_the_order_of_each_stream():
             want = [x for x in lines if x.startswith(b"u%d " % u)]
             tap.ok([e.line for e in peer.entries if e.label("user") == f"u{u}"] == want,
                    f"stream u{u} is in order")
+        tap.is_(a.stop(), 0, "exit code")
+
+
+@tap.test
+def a_dead_server_is_tried_by_one_lane_at_a_time():
+    back, probed = threading.Event(), []
+
+    def script(r):
+        if back.is_set():
+            return None
+        if r.number <= 16:
+            probed.append(r.headers["x-scope-orgid"])
+            return Answer(503)
+        return Answer(204, hang=back)
+
+    peer = FakeLoki(script=script)
+    lines = [b"t%d %d 0.5" % (i % 32, i) for i in range(320)]
+    with agent(peer, lines, "    tenant: '{{ user }}'\n    concurrency: 8") as a:
+        peer.wait_requests(17, 30)
+        tap.stays(lambda: len(peer.requests) == 17, 0.5, "one waits, and nobody else tries")
+        tap.ok(len(set(probed[8:])) > 1, f"not always the same one: {probed[8:]}")
+        back.set()
+        sent(a, 320)
         tap.is_(a.stop(), 0, "exit code")
 
 

@@ -14,6 +14,8 @@ SOURCE = os.environ.get("top_srcdir", os.path.join(os.path.dirname(__file__), ".
 BUILD = os.environ.get("top_builddir", SOURCE)
 WRITTEN = sorted(glob.glob(f"{SOURCE}/man/tailrace.*[15]"))
 MADE = sorted(glob.glob(f"{BUILD}/man/tailrace-*.5"))
+OVERVIEW = f"{BUILD}/man/tailrace-plugins.7"
+PAGES = WRITTEN + [OVERVIEW] + MADE
 
 
 def read(name):
@@ -32,9 +34,25 @@ def a_page_for_every_plugin():
     tap.need((code, err) == (0, ""), f"tailrace plugins: {err}")
     want = {"tailrace-{}-{}.5".format(*line.split()[:2]) for line in out.splitlines()}
     tap.is_({os.path.basename(p) for p in MADE}, want, "pages")
-    for page in want:
-        for name in ("tailrace.1", "tailrace.yaml.5"):
-            tap.like(read(name), rf"^\.Xr {page[:-2]} 5", f"{name} refers to {page}")
+    with open(OVERVIEW, encoding="utf-8") as f:
+        overview = f.read()
+    for line in out.splitlines():
+        kind, type, sentence = line.split(None, 2)
+        tap.like(overview.replace("\n", " "), rf"\.It Xr tailrace-{kind}-{type} 5 (?i:{re.escape(sentence)})\.",
+                 f"the overview has {kind} {type}")
+    for name in ("tailrace.1", "tailrace.yaml.5"):
+        tap.like(read(name), r"^\.Xr tailrace-plugins 7$", f"{name} refers to it")
+
+
+@tap.test
+def every_promise_has_its_test():
+    promises = read("tailrace.1").partition(".Sh PROMISES\n")[2].partition("\n.Sh ")[0].split("\n.It\n")[1:]
+    tap.ok(len(promises) >= 9, f"{len(promises)} promises")
+    for text in promises:
+        tests = re.findall(r"\bt/\S+\.t\b", text)
+        tap.ok(tests, f"a test for: {text[:60]}")
+        for name in tests:
+            tap.ok(os.access(f"{SOURCE}/{name}", os.X_OK), name)
 
 
 @tap.test
@@ -75,9 +93,9 @@ def every_common_option():
 def mandoc_lint():
     if not shutil.which("mandoc"):
         tap.skip("mandoc is not installed")
-    for page in WRITTEN + MADE:
-        # In a made page a NAME line may be long: it has to be one line.
-        level = "style" if page in WRITTEN else "warning"
+    for page in PAGES:
+        # In a plugin's page a NAME line may be long: it has to be one line.
+        level = "warning" if page in MADE else "style"
         r = subprocess.run(["mandoc", "-T", "lint", "-W", level, page], capture_output=True, text=True)
         # Which other manuals this machine has is no matter of the page.
         said = [x for x in (r.stdout + r.stderr).splitlines()
@@ -89,7 +107,7 @@ def mandoc_lint():
 def groff_warnings():
     if not shutil.which("groff"):
         tap.skip("groff is not installed")
-    for page in WRITTEN + MADE:
+    for page in PAGES:
         r = subprocess.run(["groff", "-ww", "-mandoc", "-Tutf8", page], capture_output=True, text=True)
         tap.is_((r.returncode, r.stderr), (0, ""), os.path.basename(page))
         tap.ok(len(r.stdout) > 500, f"{os.path.basename(page)} says something")

@@ -78,38 +78,6 @@ def path_follows_events():
 
 
 @tap.test
-def no_event_leaves_the_directory():
-    dir = tempdir()
-    os.makedirs(f"{dir}/out/real")
-    os.makedirs(f"{dir}/elsewhere")
-    os.symlink(f"{dir}/elsewhere", f"{dir}/out/link")
-    os.symlink(f"{dir}/elsewhere/y", f"{dir}/out/real/y")
-    os.mkfifo(f"{dir}/out/real/fifo")
-    os.mkdir(f"{dir}/out/real/dir")
-    names = ["..", "../elsewhere/x", "real/../../elsewhere/x", "/etc/x", ".", "real/./x", "link/x", "real/y",
-             "real/", "", "real/fifo", "real/dir", "n" * 300, "real/ok", "ok", "a/b/c"]
-    with open(Log(f"{dir}/in/a.log").path, "a") as f:
-        for i, name in enumerate(names):
-            f.write(f"{i}={name}\n")
-        f.write("no equals sign\n")
-    agent = agent_of(dir, f"inputs: [p], encoding: raw, path: '{dir}/out/{{{{ name }}}}'", """
-        transforms:
-          p: {type: regex, inputs: [logs], pattern: '^\\d+=(?<name>.*)'}
-        """)
-    wait_sent(agent, 3)
-    agent.wait_metric("tailrace_component_discarded_events_total", len(names) + 1 - 3, component_id="out",
-                      reason="template")
-    tap.is_(os.listdir(f"{dir}/elsewhere"), [], "nothing elsewhere")
-    tap.is_(read_lines(f"{dir}/out/real/ok"), [b"13=real/ok"], "real/ok")
-    tap.is_(read_lines(f"{dir}/out/ok"), [b"14=ok"], "ok")
-    tap.is_(read_lines(f"{dir}/out/a/b/c"), [b"15=a/b/c"], "a/b/c")
-    tap.is_(agent.stop(), 0, "exit code")
-    letters = [json.loads(line) for name in os.listdir(f"{agent.data_dir}/dead_letter/out")
-               for line in read_lines(f"{agent.data_dir}/dead_letter/out/{name}")]
-    tap.is_(len(letters), len(names) + 1 - 3, "dead letters")
-
-
-@tap.test
 def rotates_by_size():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(20000)

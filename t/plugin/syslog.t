@@ -13,7 +13,7 @@ import struct
 import time
 
 import tap
-from syslogs import Certificates, Syslog, counted, rfc5424
+from syslogs import Certificates, Syslog, as_systemd, counted, rfc5424
 from tailrace import Agent, command, free_port, sanitizers, tempdir
 from tap import is_, ok, test
 
@@ -511,20 +511,6 @@ def large_messages_and_many_rows():
 # ---- how it is started
 
 
-# Passes the descriptors named on its command line as systemd does, from 3 on, to the program behind them.
-AS_SYSTEMD = """
-import os, sys
-names, fds = sys.argv[1], sys.argv[2:]
-n = names.count(":") + 1
-high = [os.dup2(int(fd), 100 + i) for i, fd in enumerate(fds[:n])]
-for i, fd in enumerate(high):
-    os.dup2(fd, 3 + i)
-    os.close(fd)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(n), LISTEN_FDNAMES=names)
-os.execvp(fds[n], fds[n:])
-"""
-
-
 @test
 def socket_activation():
     dir = tempdir()
@@ -540,7 +526,7 @@ def socket_activation():
 sources: {{in: {{type: syslog, listen: ["systemd://syslog", "systemd://log"]}}}}
 sinks: {{out: {{type: console, inputs: [in], encoding: raw, batch: {{max_wait: 20ms}}}}}}
 """, dir=dir, fds=[s.fileno() for s in listeners],
-              wrapper=("python3", "-c", AS_SYSTEMD, "syslog:syslog:log", *(str(s.fileno()) for s in listeners)))
+              wrapper=as_systemd("syslog:syslog:log", *listeners))
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     u.sendto(b"<13>a: udp", listeners[1].getsockname())
     d = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -1,0 +1,755 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The disk buffer's task: views to frames, frames to views, and one call at a time on an io thread
+ * that does everything with the spool that has come up meanwhile. */
+#include "run/disk.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "run/graph.h"
+
+#define LEAVE_NS   TR_SEC /* a removed sink still sends what is on disk for so long */
+#define SYNC_NS    (100 * TR_MS) /* longest from appending to syncing */
+#define RETRY_NS   TR_SEC
+#define READ_BYTES (256u << 10) /* packed, that one call reads */
+#define FRESH_MAX  16u
+#define TURN_VIEWS 4 /* made into frames, or back, before others have their turn */
+
+/* A view on its way to the disk. */
+struct tr_disk_frame {
+	struct tr_disk_frame *next;
+	struct tr_batch *view;
+	struct tr_sb payload;
+	int rc; /* of the last attempt to append it; 1: not tried */
+};
+
+static struct tr_memory *memory_of(const struct tr_disk *d)
+{
+	return &d->host->graph->memory;
+}
+
+static bool may_drop(const struct tr_disk *d)
+{
+	return d->host->comp->sink.when_full != TR_BLOCK;
+}
+
+/* ---- on an io thread ---- */
+
+static int append_one(struct tr_disk *d, struct tr_disk_call *c, const struct tr_disk_frame *f)
+{
+	for (;;) {
+		int rc = tr_spool_append(d->spool, tr_sb_view(&f->payload), f->view->nsel);
+		if (rc != -ENOSPC || !c->drop_oldest)
+			return rc;
+		int64_t n = tr_spool_drop_oldest(d->spool);
+		if (n <= 0)
+			return rc;
+		c->dropped += (uint64_t)n;
+	}
+}
+
+static void append_all(struct tr_disk *d, struct tr_disk_call *c)
+{
+	for (struct tr_disk_frame *f = c->frames; f; f = f->next) {
+		f->rc = append_one(d, c, f);
+		if (f->rc < 0 && f->rc != -E2BIG)
+			c->append_rc = f->rc;
+		if (f->rc < 0 && !c->may_drop)
+			return; /* in order, or not at all */
+	}
+}
+
+static uint64_t events_in(const struct tr_disk *d)
+{
+	return atomic_load(&tr_spool_stats(d->spool)->events);
+}
+
+/* What it takes off beyond what was read has been passed over. */
+static void settle(struct tr_disk *d, struct tr_disk_call *c)
+{
+	uint64_t before = events_in(d), read = c->settled.nread - d->settled_nread;
+	c->ledger_rc = tr_spool_settle(d->spool, c->settled);
+	c->damaged += before - events_in(d) - read;
+	d->settled_nread = c->settled.nread;
+}
+
+static void read_some(struct tr_disk *d, struct tr_disk_call *c)
+{
+	uint64_t before = events_in(d);
+	size_t bytes = 0;
+	while (c->nread < TR_DISK_READ && bytes < READ_BYTES) {
+		struct tr_disk_got *got = &d->got[c->nread];
+		c->read_rc = tr_spool_read(d->spool, &got->payload, &got->pos, &got->events);
+		if (c->read_rc <= 0)
+			break;
+		bytes += got->payload.n;
+		c->nread++;
+	}
+	c->damaged += before - events_in(d);
+}
+
+static void call_spool(void *arg)
+{
+	struct tr_disk *d = arg;
+	struct tr_disk_call *c = &d->call;
+	tr_spool_limit(d->spool, c->max_bytes);
+	if (c->settle)
+		settle(d, c);
+	if (c->save)
+		c->ledger_rc = tr_spool_save(d->spool);
+	if (c->append)
+		append_all(d, c);
+	if (c->sync)
+		c->sync_rc = tr_spool_sync(d->spool);
+	if (c->read)
+		read_some(d, c);
+}
+
+/* On the loop's thread. */
+static void spool_called(void *arg)
+{
+	struct tr_disk *d = arg;
+	struct tr_host *h = d->host;
+	atomic_store(&d->called, true);
+	tr_task_wake(&d->task);
+	atomic_fetch_sub(&h->calls, 1);
+}
+
+/* ---- to the disk ---- */
+
+static void free_bytes(struct tr_disk *d, struct tr_sb *sb)
+{
+	tr_memory_release(memory_of(d), NULL, sb->cap);
+	tr_sb_free(sb);
+}
+
+static void frame_free(struct tr_disk *d, struct tr_disk_frame *f)
+{
+	free_bytes(d, &f->payload);
+	tr_batch_abandon(&f->view);
+	free(f);
+}
+
+/* Nothing waits for the view any more. */
+static void view_done(struct tr_disk *d, struct tr_batch **v, uint64_t events)
+{
+	tr_ack_batch(*v);
+	tr_queue_release(&d->in, (*v)->charge, events);
+	tr_batch_free(v);
+}
+
+static void drop_view(struct tr_disk *d, struct tr_batch **v, enum tr_reason reason)
+{
+	tr_count_discarded(d->host->counters, reason, (*v)->nsel);
+	view_done(d, v, (*v)->nsel);
+}
+
+/* Two views in the place of one. False: no memory. */
+static bool halve(struct tr_batch **at)
+{
+	struct tr_batch *v = *at;
+	struct tr_mask first = tr_mask_first(v->nsel / 2), rest = tr_mask_first(v->nsel);
+	for (size_t i = 0; i < sizeof rest.words / sizeof *rest.words; i++)
+		rest.words[i] &= ~first.words[i];
+	struct tr_batch *a = tr_batch_pick(v, &first), *b = tr_batch_pick(v, &rest);
+	if (!a || !b) {
+		tr_batch_free(&a);
+		tr_batch_free(&b);
+		return false;
+	}
+	b->next = v->next;
+	b->charge = 0; /* the other one has it */
+	a->next = b;
+	*at = a;
+	tr_batch_free(&v);
+	return true;
+}
+
+/* A frame of the oldest view. 0, or -ENOMEM with the view where it was. */
+static int make_frame(struct tr_disk *d, struct tr_disk_frame ***end)
+{
+	struct tr_batch *v = d->uncoded;
+	struct tr_disk_frame *f = calloc(1, sizeof *f);
+	int rc = f ? tr_spool_encode(d->codec, v, &f->payload) : -ENOMEM;
+	if (rc == 0 && v->nsel > 1 &&
+	    f->payload.n > (size_t)d->host->comp->sink.buffer_max_size / 2)
+		rc = -E2BIG; /* or the spool could hold little else */
+	if (rc < 0) {
+		if (f)
+			tr_sb_free(&f->payload);
+		free(f);
+		if (rc == -E2BIG && v->nsel > 1)
+			return halve(&d->uncoded) ? 0 : -ENOMEM;
+		if (rc == -E2BIG) {
+			d->uncoded = v->next;
+			drop_view(d, &v, TR_REASON_TOO_LONG);
+			return 0;
+		}
+		return rc;
+	}
+	/* What was set aside for bytes that can't be packed goes back. */
+	char *p = realloc(f->payload.p, f->payload.n);
+	if (p) {
+		f->payload.p = p;
+		f->payload.cap = f->payload.n;
+	}
+	tr_memory_charge(memory_of(d), NULL, f->payload.cap);
+	d->uncoded = v->next;
+	v->next = NULL;
+	f->view = v;
+	f->rc = 1;
+	**end = f;
+	*end = &f->next;
+	d->nfresh++;
+	return 0;
+}
+
+/* True: there is more to do now. */
+static bool make_frames(struct tr_disk *d)
+{
+	struct tr_disk_frame **end = &d->fresh;
+	while (*end)
+		end = &(*end)->next;
+	for (int i = 0; d->nfresh < FRESH_MAX; i++) {
+		if (i == TURN_VIEWS)
+			return true;
+		if (!d->uncoded && !(d->uncoded = tr_queue_pop(&d->in)))
+			return false;
+		if (make_frame(d, &end) < 0) {
+			tr_loop_wake_at(&d->host->graph->loop, &d->task, tr_mono_ns() + 50 * TR_MS);
+			return false;
+		}
+	}
+	return false;
+}
+
+/* The frame's view waits for the next sync, or for nothing where the sink isn't required. */
+static void frame_written(struct tr_disk *d, struct tr_disk_frame *f, struct tr_disk_frame ***end)
+{
+	uint32_t events = f->view->nsel;
+	if (!d->kept_bytes)
+		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
+	d->kept_bytes += f->payload.cap; /* and what it is charged */
+	tr_sb_free(&f->payload);
+	atomic_fetch_add(&d->unsynced, events);
+	if (!f->view->required) {
+		view_done(d, &f->view, events);
+		free(f);
+		return;
+	}
+	tr_queue_release(&d->in, 0, events);
+	d->written_bytes += f->view->charge;
+	f->next = NULL;
+	**end = f;
+	*end = &f->next;
+}
+
+/* What couldn't be appended is tried again, before what came meanwhile. */
+static void finish_append(struct tr_disk *d)
+{
+	struct tr_disk_frame **end = &d->written, **at = &d->call.frames;
+	while (*end)
+		end = &(*end)->next;
+	while (*at) {
+		struct tr_disk_frame *f = *at;
+		bool dropped = f->rc == -E2BIG || (f->rc < 0 && d->call.may_drop);
+		if (f->rc != 0 && !dropped) {
+			at = &f->next;
+			d->nfresh++;
+			continue;
+		}
+		*at = f->next;
+		if (f->rc == 0) {
+			d->readable = true;
+			frame_written(d, f, &end);
+		} else {
+			drop_view(d, &f->view,
+				  f->rc == -E2BIG ? TR_REASON_TOO_LONG : TR_REASON_BUFFER_FULL);
+			frame_free(d, f);
+		}
+	}
+	*at = d->fresh;
+	d->fresh = d->call.frames;
+	d->call.frames = NULL;
+}
+
+static void finish_sync(struct tr_disk *d)
+{
+	tr_metric_add(d->syncs, 1);
+	while (d->written) {
+		struct tr_disk_frame *f = d->written;
+		d->written = f->next;
+		view_done(d, &f->view, 0);
+		free(f);
+	}
+	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
+	d->kept_bytes = d->written_bytes = 0;
+	atomic_store(&d->unsynced, 0);
+	d->sync_due_ns = TR_NEVER;
+}
+
+/* ---- from the disk ---- */
+
+/* The sink has accounted for everything up to there. */
+static void on_advance(struct tr_ack_line *line, void *range)
+{
+	struct tr_disk *d = (struct tr_disk *)((char *)line - offsetof(struct tr_disk, line));
+	pthread_mutex_lock(&d->lock);
+	memcpy(&d->settled, range, sizeof d->settled);
+	d->settling = true;
+	pthread_mutex_unlock(&d->lock);
+	tr_task_wake(&d->task);
+}
+
+/* A frame that was sound as bytes and isn't inside: counted, and passed over. 0 or -ENOMEM. */
+static int pass_over(struct tr_disk *d, const struct tr_disk_got *got, const struct tr_err *e)
+{
+	struct tr_ack *a = tr_ack_new(&d->line, sizeof got->pos);
+	if (!a)
+		return -ENOMEM;
+	memcpy(a->range, &got->pos, sizeof got->pos);
+	tr_ack_close(a);
+	tr_log(TR_LOG_ERROR, d->host->comp->id,
+	       "disk buffer: a frame in segment %llu at %llu can't be read, %u events are lost: %s",
+	       (unsigned long long)got->pos.segment, (unsigned long long)got->pos.offset,
+	       got->events, e->msg);
+	tr_count_discarded(d->host->counters, TR_REASON_DAMAGED, got->events);
+	d->undecodable_frames++;
+	d->undecodable_bytes += got->payload.n;
+	return 0;
+}
+
+static int pass_on(struct tr_disk *d, const struct tr_disk_got *got)
+{
+	struct tr_batch *b = NULL;
+	struct tr_err e = { 0 };
+	void *range = NULL;
+	int rc = tr_spool_decode(d->codec, tr_sb_view(&got->payload), &d->account, &d->line,
+				 sizeof got->pos, &b, &range, &e);
+	if (rc == -EBADMSG)
+		return pass_over(d, got, &e);
+	if (rc == 0) {
+		memcpy(range, &got->pos, sizeof got->pos);
+		tr_queue_push(&d->host->sink.in, &b);
+	}
+	return rc;
+}
+
+/* True: there is more to do now. */
+static bool pass_on_some(struct tr_disk *d)
+{
+	for (int i = 0; d->next_got < d->ngot; i++) {
+		struct tr_disk_got *got = &d->got[d->next_got];
+		if (i == TURN_VIEWS)
+			return true;
+		if (tr_disk_leaves(d) ||
+		    !tr_queue_has_room(&d->host->sink.in))
+			return false;
+		if (pass_on(d, got) < 0) {
+			tr_loop_wake_at(&d->host->graph->loop, &d->task, tr_mono_ns() + 50 * TR_MS);
+			return false;
+		}
+		free_bytes(d, &got->payload);
+		d->next_got++;
+	}
+	return false;
+}
+
+static void finish_read(struct tr_disk *d)
+{
+	const struct tr_spool_stats *stats = tr_spool_stats(d->spool);
+	d->ngot = d->call.nread;
+	d->next_got = 0;
+	for (uint32_t i = 0; i < d->ngot; i++)
+		tr_memory_charge(memory_of(d), NULL, d->got[i].payload.cap);
+	if (d->ngot < TR_DISK_READ)
+		tr_sb_free(&d->got[d->ngot].payload);
+	if (d->call.read_rc == 0)
+		d->readable = false;
+	uint64_t frames = atomic_load(&stats->damaged_frames) + d->undecodable_frames;
+	uint64_t bytes = atomic_load(&stats->damaged_bytes) + d->undecodable_bytes;
+	tr_metric_add(d->damaged_frames, (int64_t)(frames - d->told_frames));
+	tr_metric_add(d->damaged_bytes, (int64_t)(bytes - d->told_bytes));
+	d->told_frames = frames;
+	d->told_bytes = bytes;
+}
+
+/* ---- calls ---- */
+
+static void tell_error(struct tr_disk *d, const char *what, int rc)
+{
+	const struct tr_spool_stats *stats = tr_spool_stats(d->spool);
+	if (rc >= 0)
+		return;
+	if (rc != -ENOSPC)
+		tr_host_error(d->host, "spool", 1);
+	if (!tr_log_gate_open(&d->error_gate, 60 * TR_SEC, NULL))
+		return;
+	if (rc == -ENOSPC)
+		tr_log(TR_LOG_WARN, d->host->comp->id,
+		       "the disk buffer, or its disk, is full: it holds %llu of %lld bytes; %s",
+		       (unsigned long long)atomic_load(&stats->bytes),
+		       (long long)d->host->comp->sink.buffer_max_size,
+		       may_drop(d) ? "events are dropped" : "what feeds the sink waits");
+	else
+		tr_log(TR_LOG_ERROR, d->host->comp->id,
+		       "disk buffer: cannot %s: %s; trying again every second", what,
+		       strerror(-rc));
+}
+
+static void finish_call(struct tr_disk *d)
+{
+	const struct tr_disk_call *c = &d->call;
+	int64_t now = tr_mono_ns();
+	tell_error(d, "save what is delivered", c->ledger_rc);
+	tell_error(d, "write", c->append_rc);
+	tell_error(d, "sync", c->sync_rc);
+	tell_error(d, "read", c->read_rc);
+	tr_count_discarded(d->host->counters, TR_REASON_BUFFER_FULL, c->dropped);
+	tr_count_discarded(d->host->counters, TR_REASON_DAMAGED, c->damaged);
+	if (c->settle || c->ledger_rc < 0)
+		d->save_due_ns = now + RETRY_NS;
+	if (c->append || c->sync) {
+		bool waits = c->sync_rc < 0 || (c->append_rc < 0 && !c->may_drop);
+		d->retry_ns = waits ? now + RETRY_NS : 0;
+	}
+	if (c->append)
+		finish_append(d);
+	if (c->sync && c->sync_rc == 0)
+		finish_sync(d);
+	if (c->read)
+		finish_read(d);
+	if (c->read_rc < 0)
+		d->read_due_ns = now + RETRY_NS;
+	atomic_store(&d->called, false);
+	atomic_store(&d->calling, false);
+}
+
+/* At most SYNC_NS after writing; sooner where producers would have to wait for it. */
+static bool sync_is_due(const struct tr_disk *d, int64_t now)
+{
+	return d->kept_bytes && (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
+				 atomic_load(&d->host->graph->draining) ||
+				 atomic_load(&d->leave_ns) != TR_NEVER);
+}
+
+static bool may_read(struct tr_disk *d, int64_t now)
+{
+	return d->readable && d->next_got == d->ngot && now >= d->read_due_ns &&
+	       !tr_disk_leaves(d) && tr_queue_has_room(&d->host->sink.in) &&
+	       tr_account_ask(&d->account, READ_BYTES);
+}
+
+static bool take_settled(struct tr_disk *d, struct tr_spool_pos *pos)
+{
+	pthread_mutex_lock(&d->lock);
+	bool is_new = d->settling;
+	*pos = d->settled;
+	d->settling = false;
+	pthread_mutex_unlock(&d->lock);
+	return is_new;
+}
+
+static void wake_at(struct tr_disk *d, int64_t ns)
+{
+	tr_loop_wake_at(&d->host->graph->loop, &d->task, ns);
+}
+
+/* No memory to begin it with: all is as before, and it is tried again soon. */
+static void undo_call(struct tr_disk *d, int64_t now)
+{
+	struct tr_disk_call *c = &d->call;
+	if (c->settle) {
+		pthread_mutex_lock(&d->lock);
+		d->settling = true;
+		pthread_mutex_unlock(&d->lock);
+	}
+	if (c->save)
+		d->save_due_ns = now;
+	for (struct tr_disk_frame *f = c->frames; f; f = f->next)
+		d->nfresh++;
+	if (c->append)
+		d->fresh = c->frames;
+	d->call_due_ns = now + 50 * TR_MS;
+	atomic_fetch_sub(&d->host->calls, 1);
+	atomic_store(&d->calling, false);
+}
+
+/* One call for all that has come up. */
+static void start_call(struct tr_disk *d, int64_t now)
+{
+	struct tr_disk_call *c = &d->call;
+	if (now < d->call_due_ns)
+		return;
+	const struct tr_sink_cfg *cfg = &d->host->comp->sink;
+	*c = (struct tr_disk_call){ .may_drop = may_drop(d),
+				    .drop_oldest = cfg->when_full == TR_DROP_OLDEST,
+				    .max_bytes = cfg->buffer_max_size };
+	c->settle = take_settled(d, &c->settled);
+	c->save = now >= d->save_due_ns;
+	if (c->save)
+		d->save_due_ns = TR_NEVER;
+	/* What is settled and saved may have made room. */
+	if (now >= d->retry_ns || c->settle || c->save) {
+		c->append = d->fresh != NULL;
+		c->sync = sync_is_due(d, now);
+	}
+	c->read = may_read(d, now);
+	if (!c->settle && !c->save && !c->append && !c->sync && !c->read)
+		return;
+	if (c->append) {
+		c->frames = d->fresh;
+		d->fresh = NULL;
+		d->nfresh = 0;
+	}
+	atomic_fetch_add(&d->host->calls, 1); /* the end waits for it */
+	atomic_store(&d->calling, true);
+	if (tr_loop_io(&d->host->graph->loop, call_spool, spool_called, d) < 0)
+		undo_call(d, now);
+}
+
+/* When it wants to run again though nobody wakes it. */
+static void set_timer(struct tr_disk *d, int64_t now)
+{
+	int64_t at = d->save_due_ns;
+	if (d->fresh && d->retry_ns > now && d->retry_ns < at)
+		at = d->retry_ns;
+	int64_t sync = d->sync_due_ns > d->retry_ns ? d->sync_due_ns : d->retry_ns;
+	if (d->kept_bytes && sync < at)
+		at = sync;
+	if (d->readable && d->read_due_ns > now && d->read_due_ns < at)
+		at = d->read_due_ns;
+	if (at != TR_NEVER)
+		wake_at(d, at > d->call_due_ns ? at : d->call_due_ns);
+	else if (d->call_due_ns > now)
+		wake_at(d, d->call_due_ns);
+}
+
+static void run_disk(struct tr_task *t, unsigned worker)
+{
+	struct tr_disk *d = (struct tr_disk *)((char *)t - offsetof(struct tr_disk, task));
+	uint64_t before = atomic_load(&d->in.events);
+	if (atomic_load(&d->host->closed))
+		return;
+	if (atomic_load(&d->called))
+		finish_call(d);
+	bool more = !atomic_load(&d->waits) && make_frames(d);
+	/* what a call that reads is at is the io thread's */
+	if (!atomic_load(&d->calling) || !d->call.read)
+		more |= pass_on_some(d);
+	if (!atomic_load(&d->calling)) {
+		start_call(d, tr_mono_ns());
+		set_timer(d, tr_mono_ns());
+	}
+	tr_metric_set(d->not_yet, (int64_t)tr_disk_at_risk(d));
+	if (more)
+		tr_task_wake(&d->task);
+	if (atomic_load(&d->in.events) != before)
+		tr_count(&d->host->graph->pool.workers[worker].batches, 1);
+}
+
+/* ---- what others ask ---- */
+
+bool tr_disk_is_spooled(const struct tr_disk *d)
+{
+	return atomic_load(&d->in.events) == 0 && atomic_load(&d->unsynced) == 0;
+}
+
+uint64_t tr_disk_events(const struct tr_disk *d)
+{
+	return atomic_load(&d->in.events) + events_in(d);
+}
+
+uint64_t tr_disk_at_risk(const struct tr_disk *d)
+{
+	return atomic_load(&d->in.events) + atomic_load(&d->unsynced);
+}
+
+uint64_t tr_disk_bytes(const struct tr_disk *d)
+{
+	return atomic_load(&tr_spool_stats(d->spool)->bytes);
+}
+
+/* ---- beginning and end ---- */
+
+static int open_spool(struct tr_disk *d, struct tr_err *e)
+{
+	struct tr_host *h = d->host;
+	struct tr_sb path = { 0 };
+	tr_sb_fmt(&path, "%s/spool/%s", tr_host_data_dir(h), h->comp->id);
+	struct tr_spool_cfg cfg = { tr_sb_cstr(&path), h->comp->id, h->comp->sink.buffer_max_size };
+	int rc = path.failed ? tr_err_set(e, -ENOMEM, "out of memory")
+			     : tr_spool_open(&cfg, &d->spool, e);
+	tr_sb_free(&path);
+	return rc < 0 ? tr_err_in(e, "%s", h->comp->id) : 0;
+}
+
+/* Before the sink's own queue. */
+static int place(struct tr_host *h, struct tr_disk *d)
+{
+	struct tr_queue *out = &h->sink.in;
+	out->producers = malloc(sizeof(struct tr_waker *));
+	if (!out->producers)
+		return -ENOMEM;
+	out->producers[out->nproducers++] = &d->task.waker;
+	out->counters = &d->passed;
+	return 0;
+}
+
+static tr_metric *gauge(struct tr_host *h)
+{
+	return tr_host_metric(h, "tailrace_spool_unsynced_events",
+			      "Events that came in and aren't durable in the disk buffer yet.",
+			      TR_GAUGE, NULL, NULL);
+}
+
+int tr_disk_open(struct tr_host *h, struct tr_err *e)
+{
+	struct tr_graph *g = h->graph;
+	if (h->donor)
+		return place(h, h->donor->disk) < 0 ? tr_err_set(e, -ENOMEM, "out of memory") : 0;
+	struct tr_disk *d = h->disk = calloc(1, sizeof *d);
+	if (!d)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	d->host = h;
+	pthread_mutex_init(&d->lock, NULL);
+	tr_task_init(&d->task, &g->pool, run_disk, 1);
+	tr_account_open(&g->memory, &d->account, &d->task.waker);
+	d->sync_due_ns = d->save_due_ns = TR_NEVER;
+	atomic_init(&d->leave_ns, TR_NEVER);
+	d->readable = true;
+	size_t bytes = (size_t)tr_disk_memory(g->config->memory_limit) / 2;
+	d->codec = tr_spool_codec_new();
+	if (!d->codec || place(h, d) < 0 || tr_queue_init(&d->in, bytes, TR_QUEUE_BLOCK) < 0 ||
+	    tr_ack_line_init(&d->line, on_advance) < 0 || tr_loop_add(&g->loop, &d->task) < 0)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	d->in.consumer = &d->task.waker;
+	d->in.counters = h->counters;
+	d->damaged_frames = tr_host_metric(h, "tailrace_spool_damaged_frames_total",
+					   "Frames of a disk buffer that were damaged and skipped.",
+					   TR_COUNTER, NULL, NULL);
+	d->damaged_bytes = tr_host_metric(h, "tailrace_spool_damaged_bytes_total",
+					  "Bytes of a disk buffer that were damaged and skipped.",
+					  TR_COUNTER, NULL, NULL);
+	d->syncs = tr_host_metric(h, "tailrace_spool_syncs_total",
+				  "Times that a disk buffer was synced.", TR_COUNTER, NULL, NULL);
+	d->not_yet = gauge(h);
+	return open_spool(d, e);
+}
+
+void tr_disk_begin(struct tr_disk *d)
+{
+	struct tr_ledger *l = d->host->ledger;
+	if (d->begun)
+		return;
+	d->begun = true;
+	/* those that its predecessor left there have been */
+	uint64_t n = events_in(d);
+	tr_count(&l->counters.received, n > l->on_disk ? n - l->on_disk : 0);
+	l->on_disk = 0;
+}
+
+void tr_disk_pass(struct tr_host *from, struct tr_host *heir)
+{
+	struct tr_disk *d = from->disk;
+	from->disk = NULL;
+	heir->disk = d;
+	d->host = heir;
+	d->not_yet = gauge(heir);
+	atomic_store(&d->leave_ns, TR_NEVER);
+	if (atomic_load(&d->calling) && !atomic_load(&d->called)) {
+		atomic_fetch_add(&heir->calls, 1);
+		atomic_fetch_sub(&from->calls, 1);
+	}
+}
+
+void tr_disk_leave(struct tr_disk *d)
+{
+	atomic_store(&d->leave_ns, tr_mono_ns() + LEAVE_NS);
+	wake_at(d, atomic_load(&d->leave_ns));
+}
+
+bool tr_disk_leaves(const struct tr_disk *d)
+{
+	int64_t at = atomic_load(&d->leave_ns);
+	return tr_graph_leaves_spooled(d->host->graph) || (at != TR_NEVER && tr_mono_ns() >= at);
+}
+
+void tr_disk_go_on(struct tr_disk *d)
+{
+	atomic_store(&d->waits, false);
+	tr_task_wake(&d->task);
+}
+
+void tr_disk_finish(struct tr_disk *d)
+{
+	if (atomic_load(&d->called))
+		finish_call(d);
+}
+
+static void free_frames(struct tr_disk *d, struct tr_disk_frame *f)
+{
+	while (f) {
+		struct tr_disk_frame *next = f->next;
+		frame_free(d, f);
+		f = next;
+	}
+}
+
+static void drop_frames(struct tr_disk *d)
+{
+	while (d->fresh) {
+		struct tr_disk_frame *f = d->fresh;
+		d->fresh = f->next;
+		drop_view(d, &f->view, TR_REASON_REMOVED);
+		frame_free(d, f);
+	}
+}
+
+/* Of a removed sink: no source waits for it any more. */
+static void leave_rest(struct tr_disk *d)
+{
+	struct tr_ledger *l = d->host->ledger;
+	if (d->kept_bytes && tr_spool_sync(d->spool) == 0)
+		finish_sync(d);
+	drop_frames(d);
+	while (d->uncoded || (d->uncoded = tr_queue_pop(&d->in))) {
+		struct tr_batch *v = d->uncoded;
+		d->uncoded = v->next;
+		v->next = NULL;
+		drop_view(d, &v, TR_REASON_REMOVED);
+	}
+	l->on_disk = events_in(d);
+	tr_log(l->on_disk ? TR_LOG_WARN : TR_LOG_INFO, d->host->comp->id,
+	       "the disk buffer %s/spool/%s stays as it is, with %llu events",
+	       tr_host_data_dir(d->host), d->host->comp->id, (unsigned long long)l->on_disk);
+}
+
+void tr_disk_close(struct tr_disk *d)
+{
+	struct tr_spool_pos pos;
+	tr_disk_finish(d);
+	if (d->spool && take_settled(d, &pos))
+		tr_spool_settle(d->spool, pos);
+	if (d->spool && d->begun && atomic_load(&d->leave_ns) != TR_NEVER)
+		leave_rest(d);
+	free_frames(d, d->fresh);
+	free_frames(d, d->written);
+	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
+	while (d->uncoded) {
+		struct tr_batch *v = d->uncoded;
+		d->uncoded = v->next;
+		tr_batch_abandon(&v);
+	}
+	for (uint32_t i = d->next_got; i < d->ngot; i++)
+		free_bytes(d, &d->got[i].payload);
+	tr_spool_close(&d->spool);
+	if (d->in.consumer)
+		tr_queue_free(&d->in);
+	if (d->line.q)
+		tr_ack_line_free(&d->line);
+	tr_spool_codec_free(&d->codec);
+	tr_account_close(&d->account);
+	pthread_mutex_destroy(&d->lock);
+}

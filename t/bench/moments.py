@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rows that aren't bytes per CPU-second: how late a line is, how long the start takes, what idle and
+steady agents cost, what two workers reach, and datagrams in a flood. Each returns text for its row."""
+
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import tap
+import work
+from tailrace import PROGRAM, TOP_BUILD, Agent, free_port, tempdir, yaml
+from throughput import BARE, Receiver, agent
+
+FLOOD = os.path.join(TOP_BUILD, "t/bench/flood")
+SENT = "tailrace_component_sent_events_total"
+
+# Appends the block to the file at so many bytes a second until its input ends.
+WRITER = """
+import os, select, sys, time
+path, block, rate = sys.argv[1], open(sys.argv[2], "rb").read(), float(sys.argv[3])
+part, out, at, began, sent = max(1, int(rate / 100)), open(path, "ab", 0), 0, time.monotonic(), 0
+while not select.select([0], [], [], 0)[0]:
+    n = out.write(block[at:at + part])
+    at, sent = (at + n) % len(block), sent + n
+    time.sleep(max(0, began + sent / rate - time.monotonic()))
+print(sent)
+"""
+
+class Writer:
+    """Another process that writes at a steady rate, `mb_s` MB/s."""
+
+    def __init__(self, path, log, mb_s):
+        self.process = subprocess.Popen([sys.executable, "-c", WRITER, path, log, str(mb_s * 1e6)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        tap.defer(self.process.kill)
+
+    def stop(self):
+        """Bytes written."""
+        return int(self.process.communicate()[0])
+
+
+class Arrivals:
+    """An HTTP server that notes when each mark (`mark:N`) has come, and answers 204."""
+
+    MARK = re.compile(rb"mark:(\d+);")
+
+    def __init__(self):
+        self.at, self.first = {}, None
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+        tap.defer(self.listener.close)
+
+    def _accept(self):
+        while True:
+            try:
+                s = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(s,), daemon=True).start()
+
+    def _serve(self, s):
+        f = s.makefile("rb", 1 << 20)
+        try:
+            while f.readline():
+                self.first = self.first or time.monotonic()
+                n = 0
+                while (line := f.readline()) not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length:"):
+                        n = int(line.split(b":")[1])
+                body = f.read(n)
+                now = time.monotonic()
+                for m in self.MARK.finditer(body):
+                    self.at.setdefault(int(m[1]), now)
+                s.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        except OSError:
+            pass
+
+
+def quick_sink(url):
+    """Bodies in clear, so that the marks can be seen in them."""
+    return {"type": "influxdb", "inputs": ["in"], "url": url, "database": "b", "measurement": "m",
+            "fields": ["message"], "compression": "none", "batch": {"max_wait": "10ms"}}
+
+
+def latency(log, smoke, load_mb_s):
+    """From a line's write() until it is in the sink's hands."""
+    dir, arrivals, marks = tempdir(), Arrivals(), 20 if smoke else 400
+    for name in ("quiet", "busy"):
+        open(f"{dir}/{name}.log", "w").close()
+    a = Agent({"sources": {"in": {"type": "file", "include": [f"{dir}/*.log"]}},
+               "sinks": {"out": quick_sink(arrivals.url)}})
+    writer = Writer(f"{dir}/busy.log", log, load_mb_s) if load_mb_s else None
+    wrote = {}
+    with open(f"{dir}/quiet.log", "ab", 0) as f:
+        for i in range(marks):
+            time.sleep(0.005 + (i * 7919 % 100) / 5000)
+            wrote[i] = time.monotonic()
+            f.write(b"mark:%d;\n" % i)
+        tap.wait_until(lambda: len(arrivals.at) == marks, 30, "all marks have come")
+    if writer:
+        writer.stop()
+    a.stop(60, check=False)
+    late = sorted(arrivals.at[i] - wrote[i] for i in range(marks))
+    return f"{1e3 * statistics.median(late):.1f} ms median, {1e3 * late[len(late) * 99 // 100]:.1f} ms p99"
+
+
+def start(_, smoke):
+    """From exec to the first request of a line that was there already."""
+    took = []
+    for _ in range(3 if smoke else 11):
+        dir, arrivals = tempdir(), Arrivals()
+        with open(f"{dir}/a.log", "w") as f:
+            f.write("first line\n")
+        sink = {"type": "loki", "inputs": ["in"], "url": arrivals.url, "batch": {"max_wait": "10ms"}}
+        with open(f"{dir}/tailrace.yaml", "w") as f:
+            f.write(yaml({"data_dir": f"{dir}/data", "sources": {"in": work.file_source(f"{dir}/a.log")},
+                          "sinks": {"out": sink}}))
+        began = time.monotonic()
+        p = subprocess.Popen([PROGRAM, "run", "-c", f"{dir}/tailrace.yaml"], stderr=subprocess.DEVNULL)
+        tap.defer(p.kill)
+        tap.wait_until(lambda: arrivals.first, 20, "a request")
+        took.append(arrivals.first - began)
+        p.terminate()
+        p.wait()
+    return f"{1e3 * statistics.median(took):.0f} ms"
+
+
+def memory(a):
+    with open(f"/proc/{a.pid}/smaps_rollup") as f:
+        anonymous = next(int(line.split()[1]) for line in f if line.startswith("Anonymous:"))
+    return f"{a.rss_kib() / 1024:.1f} MiB resident, {anonymous / 1024:.1f} anonymous"
+
+
+def idle(_, smoke, files):
+    """Files that nobody writes to, a Loki sink; and then a line in each of a hundred."""
+    dir, some = tempdir(), min(100, files)
+    os.mkdir(f"{dir}/logs")
+    for i in range(files):
+        with open(f"{dir}/logs/{i:05}.log", "w") as f:
+            f.write(f"first line of {i}\n" * 10)
+    with Receiver() as receiver:
+        a = Agent({"sources": {"in": {"type": "file", "include": [f"{dir}/logs/*.log"]}},
+                   "sinks": {"out": {"type": "loki", "inputs": ["in"], "url": receiver.url,
+                                     "batch": {"max_wait": "100ms"}}}}, dir=dir)
+        a.wait_metric(SENT, 10 * files, 120, component_id="out")
+        tap.wait_until(lambda: a.metrics().get("tailrace_checkpoint_age_seconds") == 0, 30, "saved")
+        seconds = 1 if smoke else 10
+        before, began = a.cpu_s(), time.monotonic()
+        time.sleep(seconds)
+        share = (a.cpu_s() - before) / (time.monotonic() - began)
+        text = f"{100 * share:.2f} % of a core, {memory(a)}"
+        began = time.monotonic()
+        for i in range(some):
+            with open(f"{dir}/logs/{i:05}.log", "a") as f:
+                f.write("another line\n")
+        a.wait_metric(SENT, 10 * files + some, 60, component_id="out")
+        took = time.monotonic() - began
+        a.stop(60)
+    return text + (f"; a line in each of {some}: {took:.2f} s ({files:,} files)" if files > 1 else "")
+
+
+def steady(log, smoke):
+    """10 MB/s of lines, parsed and sent to Loki."""
+    dir, seconds = tempdir(), 2 if smoke else 20
+    open(f"{dir}/a.log", "w").close()
+    with Receiver() as receiver:
+        a = Agent({"sources": {"in": {"type": "file", "include": [f"{dir}/a.log"]}},
+                   **work.regex_labels_to_loki(receiver.url)})
+        writer = Writer(f"{dir}/a.log", log, 10)
+        a.wait_metric(SENT, lambda v: v > 0, 20, component_id="out")
+        before, began = a.cpu_s(), time.monotonic()
+        time.sleep(seconds)
+        share = (a.cpu_s() - before) / (time.monotonic() - began)
+        text = f"{100 * share:.1f} % of a core, {memory(a)}"
+        writer.stop()
+        a.stop(60, check=False)
+    return text
+
+
+# ---- workers
+
+def bare_loops(paths):
+    """Bytes a second of so many loops at a time."""
+    began = time.monotonic()
+    loops = [subprocess.Popen([BARE, "regex", p, work.PATTERN]) for p in paths]
+    if any(p.wait() for p in loops):
+        sys.exit("a bare loop failed")
+    return sum(os.path.getsize(p) for p in paths) / (time.monotonic() - began)
+
+
+def in_order(config, log, threads):
+    """The same work with its lines written to a file: they are those of the log, in its order."""
+    out = f"{tempdir()}/out"
+    agent(log, {**config, "sinks": {"out": {"type": "file", "inputs": ["parse"], "path": out,
+                                            "encoding": "raw"}}}, threads=threads)
+    with open(out, "rb") as got, open(log, "rb") as want:
+        if got.read() != want.read():
+            sys.exit(f"with {threads} workers lines are lost or out of order")
+
+
+def workers(log, smoke):
+    """Two workers against two bare loops, from one file and from eight; more workers than cores."""
+    dir, size, config = tempdir(), os.path.getsize(log), work.regex_to_blackhole()
+    with open(log, "rb") as f:
+        lines = f.readlines()
+    for i in range(8):
+        with open(f"{dir}/{i}.log", "wb") as f:
+            f.writelines(lines[i * len(lines) // 8:(i + 1) * len(lines) // 8])
+    small = f"{tempdir()}/small.log"
+    with open(small, "wb") as f:
+        f.writelines(lines[:50000])
+    del lines
+    for threads in (2, 8):
+        in_order(config, small, threads)
+    shares, many, crowded = [], [], []
+    for _ in range(1 if smoke else 3):
+        bound = bare_loops([log, log])
+        shares.append(size / agent(log, config, threads=2).wall_s / bound)
+        many.append(size / agent(f"{dir}/*.log", config, size, threads=2).wall_s / bound)
+        crowded.append(size / agent(f"{dir}/*.log", config, size, threads=16).wall_s / bound)
+    one, eight, more = (100 * statistics.median(x) for x in (shares, many, crowded))
+    return (f"{one:.0f} % of two bare loops from one file, {eight:.0f} % from eight, "
+            f"{more:.0f} % with 16 workers; in order")
+
+
+# ---- datagrams
+
+def datagrams(_, smoke):
+    """200,000 a second for some seconds; the kernel's buffer is what net.core.rmem_max allows."""
+    port, total = free_port(socket.SOCK_DGRAM), 40000 if smoke else 1000000
+    a = Agent({"sources": {"in": {"type": "syslog", "listen": [f"udp://127.0.0.1:{port}"]}},
+               "sinks": {"out": {"type": "blackhole", "inputs": ["in"]}}})
+    before = a.cpu_s()
+    p = subprocess.run([FLOOD, str(port), str(total), "200000"],
+                       stdout=subprocess.PIPE, text=True, check=True)
+    last = [-1]
+
+    def quiet():
+        got, last[0] = last[0], a.metrics().get(SENT, component_id="out")
+        return got == last[0]
+    tap.wait_until(quiet, 30, "no more come")
+    cpu = a.cpu_s() - before
+    a.stop(check=False)
+    return (f"{float(p.stdout):,.0f} a second sent, {100 * (total - last[0]) / total:.2f} % dropped, "
+            f"{1e6 * cpu / max(1, last[0]):.2f} µs of CPU each")
+
+
+# ---- procfs
+
+PROCFS = ["cpu", "meminfo", "loadavg", "diskstats", "filesystem", "netdev", "netstat", "sockstat", "stat",
+          "vmstat", "pressure", "filefd", "uname", "time"]
+PROCFS_MORE = ["processes", "cpufreq", "hwmon", "thermal_zone"]
+
+
+def run_ms(pid):
+    """CPU time of all its threads, to the microsecond."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            total += int(f.read().split()[0])
+    return total / 1e6
+
+
+def procfs(_, smoke, collectors):
+    """The whole process, scraping once a second."""
+    scrapes = 2 if smoke else 10
+    a = Agent({"sources": {"in": {"type": "procfs", "interval": "1s", "collectors": collectors}},
+               "sinks": {"out": {"type": "blackhole", "inputs": ["in"]}}})
+    a.wait_metric(SENT, lambda v: v > 0, 10, component_id="out")
+    time.sleep(0.5)
+    before, events = run_ms(a.pid), a.metrics().get(SENT, component_id="out")
+    api_ms = run_ms(a.pid) - before
+    before += api_ms
+    time.sleep(scrapes)
+    ms = (run_ms(a.pid) - before) / scrapes
+    events = (a.metrics().get(SENT, component_id="out") - events) / scrapes
+    a.stop()
+    return f"{ms:.2f} ms of CPU and {events:.0f} samples a scrape"
+
+
+MOMENTS = {
+    "latency": ("a line is at the sink after", lambda log, smoke: latency(log, smoke, 0)),
+    "latency-load": ("the same while 50 MB/s come through", lambda log, smoke: latency(log, smoke, 50)),
+    "start": ("start to the first line shipped", start),
+    "idle": ("idle, one file and Loki", lambda log, smoke: idle(log, smoke, 1)),
+    "idle-many": ("many idle files and Loki",
+                  lambda log, smoke: idle(log, smoke, 200 if smoke else 10000)),
+    "steady": ("10 MB/s → regex → labels → Loki", steady),
+    "workers": ("two workers, regex", workers),
+    "datagrams": ("syslog by UDP, 200,000 a second", datagrams),
+    "procfs": ("procfs, the default collectors", lambda log, smoke: procfs(log, smoke, PROCFS)),
+    "procfs-all": ("procfs, all", lambda log, smoke: procfs(log, smoke, PROCFS + PROCFS_MORE)),
+}
