@@ -69,7 +69,8 @@ static void settle(struct tr_disk *d, struct tr_disk_call *c)
 {
 	uint64_t before = events_in(d), read = c->settled.nread - d->settled_nread;
 	c->ledger_rc = tr_spool_settle(d->spool, c->settled);
-	c->damaged += before - events_in(d) - read;
+	uint64_t gone = before - events_in(d);
+	c->damaged += gone > read ? gone - read : 0;
 	d->settled_nread = c->settled.nread;
 }
 

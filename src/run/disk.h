@@ -39,8 +39,7 @@ struct tr_disk {
 	struct tr_host *host;
 	struct tr_task task;
 	struct tr_queue in; /* what producers push into */
-	struct tr_counters
-		passed; /* of the sink's own queue: its events are counted where they came in */
+	struct tr_counters passed; /* of the sink's own queue: events are counted where they came in */
 	struct tr_account account; /* of what is read back */
 	struct tr_ack_line line;   /* of what is read back: ranges are positions */
 	struct tr_spool *spool;
