@@ -11,13 +11,14 @@ from tailrace import Agent, sanitizers, tempdir
 SENT = "tailrace_component_sent_events_total"
 
 
-def config(log, peer):
+def config(log, peer, max_size="1GiB"):
     return f"""
         memory_limit: 16MiB
         sources:
           a: {{type: file, include: [{log.path}], poll_interval: 50ms}}
         sinks:
-          loki: {{type: loki, inputs: [a], url: "{peer.url}", buffer: {{type: disk}}, dead_letter: off,
+          loki: {{type: loki, inputs: [a], url: "{peer.url}", dead_letter: off,
+                 buffer: {{type: disk, max_size: {max_size}}},
                  retry: {{initial: 10ms, max: 50ms}}, batch: {{max_wait: 10ms, max_events: 500}}}}
         """
 
@@ -59,11 +60,12 @@ def memory_runs_out():
 @tap.test
 def killed_at_each_point():
     """What was on disk is there at the next start; what wasn't is read again."""
-    for point in ("spool.written:2", "spool.durable:1", "spool.durable:3", "spool.ledger.written:1"):
+    for point in ("spool.written:2", "spool.durable:1", "spool.durable:3", "spool.ledger.written:1",
+                  "spool.ledger.durable:1", "spool.unlink:1"):
         dir = tempdir()
         peer = FakeLoki()
-        log = Log(f"{dir}/in/a.log", pad=200).lines(5000)
-        text = config(log, peer)
+        log = Log(f"{dir}/in/a.log", pad=200, noise=True).lines(5000)
+        text = config(log, peer, max_size="1MiB")  # so that segments are soon full
         agent = Agent(text, dir=dir, point=f"{point}:kill", wait=False)
         tap.wait_until(lambda: log.lines(200) and agent.process.poll() is not None, 20, f"killed at {point}")
         agent = Agent(text, dir=dir)
