@@ -26,6 +26,8 @@
 #define LEVEL        1
 /* Unpacked; leaves room for what zstd adds to bytes that it can't pack. */
 #define RAW_MAX      (TR_SPOOL_FRAME_MAX - (TR_SPOOL_FRAME_MAX >> 6))
+/* More than that is cut where it can be: both forms of it are in memory at a time, beside the budget. */
+#define CUT_BYTES    (256u << 10)
 #define KEEP_BYTES   (64u << 10) /* scratch that stays from one frame to the next */
 #define SMALL_BYTES  (8u << 10) /* a frame that isn't worth a read buffer */
 #define WITH_SAMPLES 1
@@ -62,6 +64,11 @@ void tr_spool_codec_free(struct tr_spool_codec **cp)
 	ZSTD_freeDCtx(c->unpack);
 	tr_sb_free(&c->raw);
 	free(c);
+}
+
+size_t tr_spool_codec_bytes(const struct tr_spool_codec *c)
+{
+	return ZSTD_sizeof_CCtx(c->pack) + ZSTD_sizeof_DCtx(c->unpack) + c->raw.cap;
 }
 
 /* ---- encoding ---- */
@@ -203,7 +210,7 @@ int tr_spool_encode(struct tr_spool_codec *c, const struct tr_batch *b, struct t
 	assert(b->nsel > 0 && b->nsel <= TR_BATCH_ROWS);
 	number_segments(c, b);
 	uint64_t most = raw_size(c, b);
-	if (most > RAW_MAX)
+	if (most > RAW_MAX || (most > CUT_BYTES && b->nsel > 1))
 		return -E2BIG;
 	tr_sb_clear(&c->raw);
 	if (tr_sb_room(&c->raw, (size_t)most))

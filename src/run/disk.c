@@ -117,6 +117,15 @@ static void spool_called(void *arg)
 
 /* ---- to the disk ---- */
 
+static void charge_codec(struct tr_disk *d, size_t bytes)
+{
+	if (bytes > d->codec_bytes)
+		tr_memory_charge(memory_of(d), NULL, bytes - d->codec_bytes);
+	else
+		tr_memory_release(memory_of(d), NULL, d->codec_bytes - bytes);
+	d->codec_bytes = bytes;
+}
+
 static void free_bytes(struct tr_disk *d, struct tr_sb *sb)
 {
 	tr_memory_release(memory_of(d), NULL, sb->cap);
@@ -529,6 +538,7 @@ static void run_disk(struct tr_task *t, unsigned worker)
 	/* what a call that reads is at is the io thread's */
 	if (!atomic_load(&d->calling) || !d->call.read)
 		more |= pass_on_some(d);
+	charge_codec(d, tr_spool_codec_bytes(d->codec));
 	if (!atomic_load(&d->calling)) {
 		start_call(d, tr_mono_ns());
 		set_timer(d, tr_mono_ns());
@@ -588,11 +598,10 @@ int tr_disk_open(struct tr_host *h, struct tr_err *e)
 	tr_account_open(&g->memory, &d->account, &d->task.waker);
 	d->sync_due_ns = d->save_due_ns = TR_NEVER;
 	d->readable = true;
-	size_t bytes = (size_t)tr_disk_memory(g->config->memory_limit) / 2;
 	struct tr_queue *out = &h->sink.in;
 	d->codec = tr_spool_codec_new();
 	out->producers = malloc(sizeof(struct tr_waker *));
-	if (!d->codec || !out->producers || tr_queue_init(&d->in, bytes, TR_QUEUE_BLOCK) < 0 ||
+	if (!d->codec || !out->producers || tr_queue_init(&d->in, TR_DISK_BEFORE, TR_QUEUE_BLOCK) < 0 ||
 	    tr_ack_line_init(&d->line, on_advance) < 0 || tr_loop_add(&g->loop, &d->task) < 0)
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	d->in.consumer = &d->task.waker;
@@ -653,6 +662,7 @@ void tr_disk_close(struct tr_disk *d)
 	if (d->line.q)
 		tr_ack_line_free(&d->line);
 	tr_spool_codec_free(&d->codec);
+	charge_codec(d, 0);
 	tr_account_close(&d->account);
 	pthread_mutex_destroy(&d->lock);
 }

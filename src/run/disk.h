@@ -44,6 +44,7 @@ struct tr_disk {
 	struct tr_ack_line line;   /* of what is read back: ranges are positions */
 	struct tr_spool *spool;
 	struct tr_spool_codec *codec;
+	size_t codec_bytes; /* that it is charged */
 	_Atomic uint64_t unsynced; /* events that are written and may not be durable */
 	pthread_mutex_t lock;      /* guards settled, settling */
 	struct tr_spool_pos settled;

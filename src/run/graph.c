@@ -44,7 +44,7 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 	bool on_disk = c->buffer_type == TR_BUFFER_DISK;
 	size_t bytes = (size_t)c->buffer_max_size;
 	if (on_disk)
-		bytes = (size_t)tr_disk_memory(h->graph->config->memory_limit) / 2;
+		bytes = TR_DISK_BEHIND;
 	if (tr_queue_init(&s->in, bytes, on_disk ? TR_QUEUE_BLOCK : full[c->when_full]) < 0 ||
 	    tr_sink_init(s) < 0)
 		return tr_err_set(e, -ENOMEM, "out of memory");

@@ -2,6 +2,7 @@
 """Logs as writers make them, and the oracle. Every line is `source:seq`, so what came out can be judged
 against what was written: nothing lost, nothing twice, in order."""
 
+import base64
 import gzip
 import os
 import random
@@ -43,8 +44,8 @@ class Log:
         return "".join(f"{self.source}:{i}{self.padding()}\n" for i in range(first, self.seq + 1)).encode()
 
     def padding(self):
-        fill = os.urandom(self.pad // 2).hex() if self.noise else "x" * (self.pad - 1)
-        return " " + fill if self.pad else ""
+        fill = base64.b64encode(os.urandom(self.pad * 3 // 4)).decode() if self.noise else "x" * self.pad
+        return " " + fill[:self.pad - 1] if self.pad else ""
 
     def lines(self, n=1):
         self.raw(self.text(n))
