@@ -396,7 +396,7 @@ void tr_sink_common(const struct tr_config *c, struct tr_part *p, size_t nsinks)
 
 /* Adds up the shares. *at becomes the place of the largest that was asked for, or of the first sink
  * when neither a share nor the limit was given. */
-static int64_t sum_shares(struct tr_config_tree *t, int64_t limit, struct tr_mark *at)
+static int64_t sum_shares(struct tr_config_tree *t, struct tr_mark *at)
 {
 	bool is_placed = tr_opts_given(&t->globals, "memory_limit");
 	int64_t sum = 0, largest = 0;
@@ -409,7 +409,7 @@ static int64_t sum_shares(struct tr_config_tree *t, int64_t limit, struct tr_mar
 		if (p->c.kind != TR_SINK || !p->c.plugin || is_failed(p, "buffer.max_size"))
 			continue;
 		if (on_disk)
-			share = tr_disk_memory(limit);
+			share = TR_DISK_MEMORY;
 		if (__builtin_add_overflow(sum, share, &sum))
 			sum = INT64_MAX;
 		if (!on_disk && tr_opts_given(&p->opts, "buffer.max_size") && share > largest) {
@@ -426,7 +426,7 @@ static int64_t sum_shares(struct tr_config_tree *t, int64_t limit, struct tr_mar
 void tr_memory_check(const struct tr_config *c, struct tr_config_tree *t, struct tr_diag *diag)
 {
 	struct tr_mark at = tr_opts_mark(&t->globals, "memory_limit");
-	int64_t shares = sum_shares(t, c->memory_limit, &at), sources = 0;
+	int64_t shares = sum_shares(t, &at), sources = 0;
 	struct tr_sb want = { 0 }, limit = { 0 };
 
 	for (size_t i = 0; i < t->nparts; i++)

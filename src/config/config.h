@@ -24,13 +24,11 @@ struct tr_sink_cfg {
 };
 enum tr_buffer_type { TR_BUFFER_MEMORY, TR_BUFFER_DISK };
 
-/* Bytes of memory that a disk buffer has: half of it before the disk, half behind it. */
-static inline int64_t tr_disk_memory(int64_t memory_limit)
-{
-	int64_t mib = INT64_C(1) << 20, share = memory_limit / 8;
-
-	return share < 2 * mib ? 2 * mib : share > 8 * mib ? 8 * mib : share;
-}
+/* Bytes of memory that a disk buffer counts for: what waits before it and behind it, and as much again for
+ * zstd's state, a frame in both its forms, and what is to be synced. */
+#define TR_DISK_BEFORE (INT64_C(1) << 20)
+#define TR_DISK_BEHIND (INT64_C(1) << 20)
+#define TR_DISK_MEMORY (2 * (TR_DISK_BEFORE + TR_DISK_BEHIND))
 
 /* What every source has. */
 struct tr_source_cfg {

@@ -61,10 +61,10 @@ void tr_queue_push(struct tr_queue *q, struct tr_batch **bp)
 	struct tr_batch *b = *bp;
 	struct tr_batch *old;
 	*bp = NULL;
-	tr_count(&q->counters->received, b->nsel);
 	/* One batch is let in whatever its size, or nothing larger than the queue could ever pass. */
 	bool over = atomic_load(&q->bytes) > 0 && atomic_load(&q->bytes) + b->charge > q->max_bytes;
 	if (over && q->when_full == TR_QUEUE_DROP_NEWEST) {
+		tr_count(&q->counters->received, b->nsel);
 		drop(q, &b);
 		return;
 	}
@@ -80,6 +80,8 @@ void tr_queue_push(struct tr_queue *q, struct tr_batch **bp)
 	}
 	atomic_fetch_add(&q->bytes, b->charge);
 	atomic_fetch_add(&q->events, b->nsel);
+	/* Not before: whoever sees that it was received sees it in here, too, until it is dealt with. */
+	tr_count(&q->counters->received, b->nsel);
 	pthread_mutex_lock(&q->lock);
 	b->next = NULL;
 	if (q->tail)

@@ -53,7 +53,7 @@ void tr_spool_close(struct tr_spool **s);
  * tr_spool_sync only: until then it is in memory, of which no more than TR_SPOOL_GROUP_BYTES and a frame
  * are kept (a call that finds more syncs first, and may fail as that does). */
 #define TR_SPOOL_FRAME_MAX (64u << 20)
-#define TR_SPOOL_GROUP_BYTES (2u << 20)
+#define TR_SPOOL_GROUP_BYTES (1u << 20)
 int tr_spool_append(struct tr_spool *s, tr_str payload, uint32_t events);
 /* What was appended is durable. On an error it may not be: it stays appended, and is written again whole
  * the next time, since the kernel may have dropped the pages that it could not write. */

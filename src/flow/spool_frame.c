@@ -26,7 +26,9 @@
 #define LEVEL        1
 /* Unpacked; leaves room for what zstd adds to bytes that it can't pack. */
 #define RAW_MAX      (TR_SPOOL_FRAME_MAX - (TR_SPOOL_FRAME_MAX >> 6))
-#define KEEP_BYTES   (2u << 20) /* scratch that stays from one frame to the next */
+/* More than that is cut where it can be: both forms of it are in memory at a time, beside the budget. */
+#define CUT_BYTES    (256u << 10)
+#define KEEP_BYTES   (64u << 10) /* scratch that stays from one frame to the next */
 #define SMALL_BYTES  (8u << 10) /* a frame that isn't worth a read buffer */
 #define WITH_SAMPLES 1
 #define IS_LOG       255
@@ -62,6 +64,11 @@ void tr_spool_codec_free(struct tr_spool_codec **cp)
 	ZSTD_freeDCtx(c->unpack);
 	tr_sb_free(&c->raw);
 	free(c);
+}
+
+size_t tr_spool_codec_bytes(const struct tr_spool_codec *c)
+{
+	return ZSTD_sizeof_CCtx(c->pack) + ZSTD_sizeof_DCtx(c->unpack) + c->raw.cap;
 }
 
 /* ---- encoding ---- */
@@ -149,8 +156,8 @@ static void put_samples(struct tr_sb *out, const struct tr_batch *b)
 	}
 }
 
-/* Before anything is copied: strings may be shared, so their sum knows no bound. */
-static bool fits(const struct tr_spool_codec *c, const struct tr_batch *b)
+/* What put_view will write at most. Strings may be shared, so their sum knows no bound. */
+static uint64_t raw_size(const struct tr_spool_codec *c, const struct tr_batch *b)
 {
 	uint64_t n = 64 + (uint64_t)b->nsel * 40;
 	for (uint32_t k = 0; k < b->nsel; k++) {
@@ -168,7 +175,7 @@ static bool fits(const struct tr_spool_codec *c, const struct tr_batch *b)
 			n += cell->type == TR_STRING ? cell->n : 0;
 		}
 	}
-	return n <= RAW_MAX;
+	return n;
 }
 
 static void put_view(struct tr_spool_codec *c, const struct tr_batch *b)
@@ -202,10 +209,12 @@ int tr_spool_encode(struct tr_spool_codec *c, const struct tr_batch *b, struct t
 {
 	assert(b->nsel > 0 && b->nsel <= TR_BATCH_ROWS);
 	number_segments(c, b);
-	if (!fits(c, b))
+	uint64_t most = raw_size(c, b);
+	if (most > RAW_MAX || (most > CUT_BYTES && b->nsel > 1))
 		return -E2BIG;
 	tr_sb_clear(&c->raw);
-	put_view(c, b);
+	if (tr_sb_room(&c->raw, (size_t)most))
+		put_view(c, b);
 	int rc = c->raw.failed ? -ENOMEM : 0;
 	size_t room = ZSTD_compressBound(c->raw.n);
 	char *to = rc == 0 ? tr_sb_room(out, 1 + room) : NULL;

@@ -11,9 +11,11 @@
 struct tr_spool_codec; /* zstd's state and scratch: one a thread */
 struct tr_spool_codec *tr_spool_codec_new(void); /* NULL: out of memory */
 void tr_spool_codec_free(struct tr_spool_codec **c);
+/* What it holds just now, for the budget. */
+size_t tr_spool_codec_bytes(const struct tr_spool_codec *c);
 
 /* The view's events: times, messages or samples, labels and fields with their types. Appends to out. 0,
- * -ENOMEM, or -E2BIG when they don't fit a frame (the caller cuts the view). */
+ * -ENOMEM, or -E2BIG when they are too many for a frame: the caller cuts the view, or gives up one event. */
 int tr_spool_encode(struct tr_spool_codec *c, const struct tr_batch *b, struct tr_sb *out);
 
 /* A view of its own of what encode wrote, charged to account; its rows belong to one new range of the

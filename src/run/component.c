@@ -52,8 +52,7 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 	static const enum tr_queue_full full[] = { TR_QUEUE_BLOCK, TR_QUEUE_DROP_NEWEST,
 						   TR_QUEUE_DROP_OLDEST };
 	bool on_disk = c->buffer_type == TR_BUFFER_DISK;
-	size_t bytes = on_disk ? (size_t)tr_disk_memory(h->graph->config->memory_limit) / 2
-			       : (size_t)c->buffer_max_size;
+	size_t bytes = on_disk ? TR_DISK_BEHIND : (size_t)c->buffer_max_size;
 	if (tr_queue_init(&s->in, bytes, on_disk ? TR_QUEUE_BLOCK : full[c->when_full]) < 0 ||
 	    tr_sink_init(s) < 0)
 		return tr_err_set(e, -ENOMEM, "out of memory");

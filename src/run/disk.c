@@ -70,7 +70,8 @@ static void settle(struct tr_disk *d, struct tr_disk_call *c)
 {
 	uint64_t before = events_in(d), read = c->settled.nread - d->settled_nread;
 	c->ledger_rc = tr_spool_settle(d->spool, c->settled);
-	c->damaged += before - events_in(d) - read;
+	uint64_t gone = before - events_in(d);
+	c->damaged += gone > read ? gone - read : 0;
 	d->settled_nread = c->settled.nread;
 }
 
@@ -117,6 +118,15 @@ static void spool_called(void *arg)
 }
 
 /* ---- to the disk ---- */
+
+static void charge_codec(struct tr_disk *d, size_t bytes)
+{
+	if (bytes > d->codec_bytes)
+		tr_memory_charge(memory_of(d), NULL, bytes - d->codec_bytes);
+	else
+		tr_memory_release(memory_of(d), NULL, d->codec_bytes - bytes);
+	d->codec_bytes = bytes;
+}
 
 static void free_bytes(struct tr_disk *d, struct tr_sb *sb)
 {
@@ -538,11 +548,11 @@ static void run_disk(struct tr_task *t, unsigned worker)
 	/* what a call that reads is at is the io thread's */
 	if (!atomic_load(&d->calling) || !d->call.read)
 		more |= pass_on_some(d);
+	charge_codec(d, tr_spool_codec_bytes(d->codec));
 	if (!atomic_load(&d->calling)) {
 		start_call(d, tr_mono_ns());
 		set_timer(d, tr_mono_ns());
 	}
-	tr_metric_set(d->not_yet, (int64_t)tr_disk_at_risk(d));
 	if (more)
 		tr_task_wake(&d->task);
 	if (atomic_load(&d->in.events) != before)
@@ -563,7 +573,9 @@ uint64_t tr_disk_events(const struct tr_disk *d)
 
 uint64_t tr_disk_at_risk(const struct tr_disk *d)
 {
-	return atomic_load(&d->in.events) + atomic_load(&d->unsynced);
+	/* in this order, or one could be missed on its way from here to there */
+	uint64_t n = atomic_load(&d->in.events);
+	return n + atomic_load(&d->unsynced);
 }
 
 uint64_t tr_disk_bytes(const struct tr_disk *d)
@@ -597,13 +609,6 @@ static int place(struct tr_host *h, struct tr_disk *d)
 	return 0;
 }
 
-static tr_metric *gauge(struct tr_host *h)
-{
-	return tr_host_metric(h, "tailrace_spool_unsynced_events",
-			      "Events that came in and aren't durable in the disk buffer yet.",
-			      TR_GAUGE, NULL, NULL);
-}
-
 int tr_disk_open(struct tr_host *h, struct tr_err *e)
 {
 	struct tr_graph *g = h->graph;
@@ -619,9 +624,9 @@ int tr_disk_open(struct tr_host *h, struct tr_err *e)
 	d->sync_due_ns = d->save_due_ns = TR_NEVER;
 	atomic_init(&d->leave_ns, TR_NEVER);
 	d->readable = true;
-	size_t bytes = (size_t)tr_disk_memory(g->config->memory_limit) / 2;
 	d->codec = tr_spool_codec_new();
-	if (!d->codec || place(h, d) < 0 || tr_queue_init(&d->in, bytes, TR_QUEUE_BLOCK) < 0 ||
+	if (!d->codec || place(h, d) < 0 ||
+	    tr_queue_init(&d->in, TR_DISK_BEFORE, TR_QUEUE_BLOCK) < 0 ||
 	    tr_ack_line_init(&d->line, on_advance) < 0 || tr_loop_add(&g->loop, &d->task) < 0)
 		return tr_err_set(e, -ENOMEM, "out of memory");
 	d->in.consumer = &d->task.waker;
@@ -634,7 +639,6 @@ int tr_disk_open(struct tr_host *h, struct tr_err *e)
 					  TR_COUNTER, NULL, NULL);
 	d->syncs = tr_host_metric(h, "tailrace_spool_syncs_total",
 				  "Times that a disk buffer was synced.", TR_COUNTER, NULL, NULL);
-	d->not_yet = gauge(h);
 	return open_spool(d, e);
 }
 
@@ -646,7 +650,10 @@ void tr_disk_begin(struct tr_disk *d)
 	d->begun = true;
 	/* those that its predecessor left there have been */
 	uint64_t n = events_in(d);
-	tr_count(&l->counters.received, n > l->on_disk ? n - l->on_disk : 0);
+	if (n > l->on_disk)
+		tr_count(&l->counters.received, n - l->on_disk);
+	else /* somebody had it repaired meanwhile */
+		tr_count_discarded(&l->counters, TR_REASON_DAMAGED, l->on_disk - n);
 	l->on_disk = 0;
 }
 
@@ -656,7 +663,6 @@ void tr_disk_pass(struct tr_host *from, struct tr_host *heir)
 	from->disk = NULL;
 	heir->disk = d;
 	d->host = heir;
-	d->not_yet = gauge(heir);
 	atomic_store(&d->leave_ns, TR_NEVER);
 	if (atomic_load(&d->calling) && !atomic_load(&d->called)) {
 		atomic_fetch_add(&heir->calls, 1);
@@ -750,6 +756,7 @@ void tr_disk_close(struct tr_disk *d)
 	if (d->line.q)
 		tr_ack_line_free(&d->line);
 	tr_spool_codec_free(&d->codec);
+	charge_codec(d, 0);
 	tr_account_close(&d->account);
 	pthread_mutex_destroy(&d->lock);
 }

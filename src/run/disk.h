@@ -41,8 +41,7 @@ struct tr_disk {
 	struct tr_host *host; /* others than the loop's thread and its task: not while a reload switches */
 	struct tr_task task;
 	struct tr_queue in; /* what producers push into */
-	struct tr_counters
-		passed; /* of the sink's own queue: its events are counted where they came in */
+	struct tr_counters passed; /* of the sink's own queue: events are counted where they came in */
 	struct tr_account account; /* of what is read back */
 	struct tr_ack_line line;   /* of what is read back: ranges are positions */
 	struct tr_spool *spool;
@@ -50,6 +49,7 @@ struct tr_disk {
 	_Atomic int64_t leave_ns; /* from then on nothing is read any more: the sink was removed; TR_NEVER */
 	_Atomic bool waits; /* what comes in waits for what the sink's predecessors give back */
 	bool begun;
+	size_t codec_bytes; /* that it is charged */
 	_Atomic uint64_t unsynced; /* events that are written and may not be durable */
 	pthread_mutex_t lock;      /* guards settled, settling */
 	struct tr_spool_pos settled;
@@ -73,7 +73,7 @@ struct tr_disk {
 	int64_t call_due_ns; /* nothing at all is done before that: there was no memory */
 	int64_t retry_ns;    /* nothing is written before that; 0: at once */
 	uint64_t settled_nread;
-	tr_metric *damaged_frames, *damaged_bytes, *syncs, *not_yet;
+	tr_metric *damaged_frames, *damaged_bytes, *syncs;
 	uint64_t undecodable_frames, undecodable_bytes;
 	uint64_t told_frames, told_bytes; /* in the metrics */
 	struct tr_log_gate error_gate;

@@ -132,6 +132,18 @@ static void sinks(struct tr_graph *g, struct tr_sb *out)
 	}
 }
 
+static void spools(struct tr_graph *g, struct tr_sb *out)
+{
+	const char *name = "tailrace_spool_unsynced_events";
+	family(out, name, "Events that came in and aren't durable in the disk buffer yet.",
+	       TR_PROM_GAUGE);
+	for (size_t i = 0; i < g->now.nhosts; i++) {
+		struct tr_host *h = g->now.hosts[i];
+		if (h->opened && h->disk)
+			sample(out, name, h->ledger, (int64_t)tr_disk_at_risk(h->disk));
+	}
+}
+
 static void checkpoints(struct tr_graph *g, struct tr_sb *out)
 {
 	const char *name = "tailrace_checkpoint_age_seconds";
@@ -275,6 +287,7 @@ void tr_graph_metrics(struct tr_graph *g, struct tr_sb *out)
 	pthread_mutex_lock(&g->lock);
 	counters(g, out);
 	sinks(g, out);
+	spools(g, out);
 	checkpoints(g, out);
 	own(g, out);
 	reloads(g, out);

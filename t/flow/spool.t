@@ -3,9 +3,7 @@
 """A sink behind a disk buffer: what is synced survives everything, other sinks never notice it, a full or
 broken disk holds it up and no more, and at every rest the events add up."""
 
-import base64
 import os
-import random
 import socket
 import time
 
@@ -30,18 +28,6 @@ def config(dir, log, peer, buffer="", good=False, top="", required=True):
           loki: {{type: loki, inputs: [a], url: "{peer.url}", required: {str(required).lower()},
                  buffer: {{type: disk{buffer}}}, retry: {{initial: 20ms, max: 100ms}}, batch: {{max_wait: 20ms}}}}
         """ + (f"  good: {{type: file, inputs: [a], path: {dir}/good, encoding: raw, sync: 20ms}}\n" if good else "")
-
-
-class Noise(Log):
-    """Lines that can't be packed."""
-
-    rng = random.Random(5)
-
-    def noise(self, n, size=300):
-        first, self.seq = self.seq + 1, self.seq + n
-        return self.raw(b"".join(
-            b"%s:%d %s\n" % (self.source.encode(), i, base64.b64encode(self.rng.randbytes(size)))
-            for i in range(first, self.seq + 1)))
 
 
 def dead_peer():
@@ -151,7 +137,7 @@ def B5_more_than_the_disk_buffer_may_hold():
     """A slow sink and a cap: the source waits, the cap holds, memory too, nothing is lost or twice."""
     dir = tempdir()
     peer = FakeLoki(default=Answer(204, delay=0.01))
-    log = Noise(f"{dir}/in/a.log").noise(20000)
+    log = Log(f"{dir}/in/a.log", pad=400, noise=True).lines(20000)
     agent = Agent(config(dir, log, peer, ", max_size: 2MiB"), dir=dir)
     most = 0
 
@@ -170,11 +156,11 @@ def B5_more_than_the_disk_buffer_may_hold():
 def drop(when_full, required):
     dir = tempdir()
     peer = dead_peer()
-    log = Noise(f"{dir}/in/a.log")
+    log = Log(f"{dir}/in/a.log", pad=400, noise=True)
     text = config(dir, log, peer, f", max_size: 2MiB, when_full: {when_full}", good=True, required=required)
     agent = Agent(text, dir=dir)
     for _ in range(8):  # in more than one batch
-        log.noise(2000)
+        log.lines(2000)
         agent.wait_metric(SENT, log.seq, 30, component_id="good")
     is_synced(agent, log.seq)
     agent.check()
@@ -234,11 +220,11 @@ def B9_a_damaged_frame_at_the_start():
     """It costs itself, and is counted; the rest and what is new flows."""
     dir = tempdir()
     peer = dead_peer()
-    log = Noise(f"{dir}/in/a.log")
+    log = Log(f"{dir}/in/a.log", pad=400, noise=True)
     text = config(dir, log, peer)
     agent = Agent(text, dir=dir)
     for _ in range(6):
-        log.noise(300)
+        log.lines(300)
         is_synced(agent, log.seq)
     tap.is_(agent.stop(), 0, "exit code")
     path = segments(dir)[-1]
@@ -249,7 +235,7 @@ def B9_a_damaged_frame_at_the_start():
         f.write(bytes([was[0] ^ 1]))
     peer.start()
     agent = Agent(text, dir=dir)
-    log.noise(10)
+    log.lines(10)
     agent.wait_until(lambda: any(b"a:%d " % log.seq in line for line in peer.lines()), 20, "what is new")
     agent.check()
     m = agent.metrics()
@@ -280,6 +266,26 @@ def a_disk_buffer_without_its_sink_is_named_and_left_alone():
     agent = Agent(text, dir=dir)
     peer.wait_lines(10)
     tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def memory_of_several():
+    """The sinks are gone; what can't be packed waits on disk for each."""
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log", pad=600, noise=True).lines(30000)
+    sinks = "".join(f"""
+          s{i}: {{type: loki, inputs: [a], url: "{dead_peer().url}", buffer: {{type: disk}}}}""" for i in range(3))
+    with Agent(f"""
+        memory_limit: 16MiB
+        shutdown_timeout: 1s
+        sources:
+          a: {{type: file, include: [{log.path}]}}
+        sinks:{sinks}
+        """, dir=dir) as agent:
+        for i in range(3):
+            agent.wait_metric("tailrace_component_received_events_total", log.seq, 60, component_id=f"s{i}")
+            agent.wait_metric("tailrace_spool_unsynced_events", 0, 60, component_id=f"s{i}")
+        tap.ok(agent.peak_kib() < 32 * 1024 or sanitizers(), f"peak memory {agent.peak_kib()} KiB")
 
 
 tap.main()

@@ -2,6 +2,7 @@
 """Logs as writers make them, and the oracle. Every line is `source:seq`, so what came out can be judged
 against what was written: nothing lost, nothing twice, in order."""
 
+import base64
 import gzip
 import os
 import random
@@ -14,14 +15,15 @@ import tap
 
 class Log:
     """A log file and its writer. Lines are numbered from 1 over all generations; pad makes each that
-    many bytes longer."""
+    many bytes longer, by noise if it mustn't compress well."""
 
-    def __init__(self, path, source=None, pad=0, append=True):
+    def __init__(self, path, source=None, pad=0, append=True, noise=False):
         self.path = path
         self.source = source or os.path.basename(path).partition(".")[0]
         self.seq = 0
         self.pad = pad
         self.append = append
+        self.noise = noise
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.open()
         tap.defer(self.close)
@@ -38,9 +40,12 @@ class Log:
 
     def text(self, n=1):
         """The next n lines, not yet written."""
-        pad = " " + "x" * (self.pad - 1) if self.pad else ""
         first, self.seq = self.seq + 1, self.seq + n
-        return "".join(f"{self.source}:{i}{pad}\n" for i in range(first, self.seq + 1)).encode()
+        return "".join(f"{self.source}:{i}{self.padding()}\n" for i in range(first, self.seq + 1)).encode()
+
+    def padding(self):
+        fill = base64.b64encode(os.urandom(self.pad * 3 // 4)).decode() if self.noise else "x" * self.pad
+        return " " + fill[:self.pad - 1] if self.pad else ""
 
     def lines(self, n=1):
         self.raw(self.text(n))

@@ -251,7 +251,7 @@ static void random_views_come_back(void **state)
 	struct scene *s = *state;
 	struct tr_err e;
 	for (int i = 0; i < 600; i++) {
-		struct made *m = made_new(i % 100 == 99 ? TR_BATCH_ROWS : 1 + below(60));
+		struct made *m = made_new(i % 100 == 99 ? 1000 : 1 + below(60));
 		struct tr_batch *b = NULL;
 		size_t before = s->bytes.n = i % 3;
 		assert_int_equal(tr_spool_encode(s->codec, &m->b, &s->bytes), 0);
@@ -331,7 +331,7 @@ static void damage_is_an_error(void **state)
 static void memory_that_is_taken_is_waited_for(void **state)
 {
 	struct scene *s = *state;
-	struct made *m = made_new(TR_BATCH_ROWS);
+	struct made *m = made_new(1000);
 	struct tr_batch *b = NULL, *more = NULL;
 	struct tr_err e;
 	assert_int_equal(tr_spool_encode(s->codec, &m->b, &s->bytes), 0);
