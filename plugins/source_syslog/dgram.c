@@ -10,6 +10,8 @@
 
 #define ROOM_BYTES (1024 * 1024)
 #define SLOTS_MAX  64
+#define PACE_NS    TR_MS
+#define HELD_BYTES 1024 /* what the kernel holds beside a datagram's bytes, about */
 
 struct dgrams {
 	size_t slot, nslots; /* bytes of one; how many */
@@ -24,6 +26,9 @@ struct dgrams {
 	bool has_peer, refused;
 	char peer_text[INET6_ADDRSTRLEN];
 	struct origin origin;
+	/* of pacing */
+	int64_t read_ns; /* monotonic: when some were read last */
+	bool some, much; /* of this run: some were read; more than a part of what a socket holds */
 };
 
 int dgrams_open(struct source *s, struct watch *ring, struct tr_err *e)
@@ -153,7 +158,7 @@ static void drop(struct source *s, struct dgrams *d, size_t *done, const char *r
 	d->has_peer = false;
 }
 
-static int read_more(struct dgrams *d, struct listener *l)
+static int read_more(struct dgrams *d, struct listener *l, size_t *held)
 {
 	for (size_t i = 0; i < d->nslots; i++)
 		d->msgs[i].msg_hdr.msg_namelen = sizeof d->peers[i];
@@ -161,17 +166,35 @@ static int read_more(struct dgrams *d, struct listener *l)
 	d->at = 0;
 	d->n = n > 0 ? (unsigned)n : 0;
 	d->from = l;
+	for (unsigned i = 0; i < d->n; i++)
+		*held += d->msgs[i].msg_len + HELD_BYTES;
+	d->some |= n > 0;
+	d->much |= *held > l->room / 4;
 	return n < 0 ? -errno : n;
+}
+
+bool dgrams_pace(struct source *s, struct watch *ring)
+{
+	struct dgrams *d = ring->dgrams;
+	if (!d || ring->prompt)
+		return false;
+	bool flood = d->some && !d->much && s->now_ns - d->read_ns < 2 * PACE_NS;
+	if (d->some)
+		d->read_ns = s->now_ns;
+	d->some = d->much = false;
+	if (flood)
+		tr_host_wake_at(s->host, s->now_ns + PACE_NS);
+	return flood;
 }
 
 enum visit dgrams_visit(struct source *s, struct tr_writer *w, struct listener *l, size_t *done,
 			const char *reason)
 {
 	struct dgrams *d = l->item.watch->dgrams;
-	size_t end = *done + VISIT_BYTES;
+	size_t end = *done + VISIT_BYTES, held = 0;
 	while (*done < end) {
 		if (d->at == d->n) {
-			int n = read_more(d, l);
+			int n = read_more(d, l, &held);
 			if (n == -EINTR || n == -ECONNREFUSED)
 				continue;
 			if (n <= 0) {

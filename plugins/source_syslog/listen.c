@@ -49,14 +49,17 @@ void listen_read_drops(struct source *s, struct listener *l)
 /* ---- IP ---- */
 
 /* As far as the kernel allows: past net.core.rmem_max for those who may. */
-static void set_receive_buffer(const struct source *s, const struct listener *l)
+static void set_receive_buffer(const struct source *s, struct listener *l)
 {
 	int want = (int)s->cfg->receive_buffer, got = 0;
 	socklen_t len = sizeof got;
 	if (setsockopt(l->item.fd, SOL_SOCKET, SO_RCVBUFFORCE, &want, sizeof want) < 0)
 		setsockopt(l->item.fd, SOL_SOCKET, SO_RCVBUF, &want, sizeof want);
 	/* it says the double, socket(7) */
-	if (getsockopt(l->item.fd, SOL_SOCKET, SO_RCVBUF, &got, &len) == 0 && got / 2 < want)
+	if (getsockopt(l->item.fd, SOL_SOCKET, SO_RCVBUF, &got, &len) < 0)
+		return;
+	l->room = (size_t)got;
+	if (got / 2 < want)
 		tr_log(TR_LOG_INFO, tr_host_id(s->host),
 		       "%s: receive_buffer is %d bytes, as net.core.rmem_max allows", l->shown,
 		       got / 2);
@@ -157,8 +160,7 @@ static void count_from_here(struct listener *l)
 {
 	uint32_t info[SK_MEMINFO_VARS] = { 0 };
 	socklen_t len = sizeof info;
-	if (l->transport == UDP &&
-	    getsockopt(l->item.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0)
+	if (l->transport == UDP && getsockopt(l->item.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0)
 		l->drops = info[SK_MEMINFO_DROPS];
 }
 
@@ -224,6 +226,7 @@ static int take_in(struct source *s, struct listener *l, struct tr_err *e)
 		set_receive_buffer(s, l);
 	bool drops = when_full == FULL_DROP || (when_full == FULL_AUTO && l->item.local);
 	struct watch *ring = drops ? s->drops : s->waits;
+	ring->prompt |= l->item.local;
 	int rc = is_dgram(l) && !ring->dgrams ? dgrams_open(s, ring, e) : 0;
 	if (rc < 0)
 		return rc;

@@ -324,8 +324,10 @@ static enum tr_run syslog_run(void *self, struct tr_writer *w)
 		return TR_AGAIN;
 	if (s->once)
 		return TR_EOF;
-	watch_arm(s->waits);
-	watch_arm(s->drops);
+	if (!dgrams_pace(s, s->waits))
+		watch_arm(s->waits);
+	if (!dgrams_pace(s, s->drops))
+		watch_arm(s->drops);
 	return TR_IDLE;
 }
 

@@ -55,6 +55,7 @@ struct watch {
 	_Atomic unsigned refs; /* the source's, the loop's while it closes, posts' under way */
 	int epfd;
 	struct dgrams *dgrams;     /* NULL: no socket of it takes datagrams */
+	bool prompt;               /* its local senders have room for ten datagrams only */
 	struct item *head, **tail; /* the ring: these have something to be read */
 	size_t nready;
 	_Atomic bool armed;
@@ -91,6 +92,7 @@ struct listener {
 	dev_t dev;
 	ino_t ino;
 	uint32_t drops; /* of the kernel, as read last */
+	size_t room;    /* what the kernel holds for it, at most; 0: unknown */
 	bool inherited; /* systemd's: it is there before us and after us */
 	struct listener *next;
 };
@@ -123,7 +125,7 @@ struct source {
 	struct listener *listeners;
 	struct tr_tls_ctx *tls;
 	struct conn *oldest, *newest;
-	struct conn *fresh; /* room for the next one */
+	struct conn *fresh;   /* room for the next one */
 	size_t nconns, tails; /* tails: bytes */
 	struct net *nets;
 	char *spare; /* room for a tail, had before the reading */
@@ -189,6 +191,9 @@ struct listener *dgrams_from(const struct watch *ring);
 /* w NULL: what is read is dropped, for `reason`. */
 enum visit dgrams_visit(struct source *s, struct tr_writer *w, struct listener *l, size_t *done,
 			const char *reason);
+/* At the end of a run. Datagrams that come faster than one wake-up each can be had are read once a
+ * millisecond, as long as few come in one: true, and the task will be woken; else arm the ring. */
+bool dgrams_pace(struct source *s, struct watch *ring);
 
 /* ---- conn.c ---- */
 enum visit conn_accept(struct source *s, struct listener *l);
