@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -242,6 +243,10 @@ static void reloads(struct tr_graph *g, struct tr_sb *out)
 static int count_fds(void)
 {
 	int n = 0;
+	struct stat st;
+	/* its size is their number from Linux 6.2 on; making ten thousand names takes 20 ms */
+	if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0)
+		return (int)st.st_size;
 	DIR *d = opendir("/proc/self/fd");
 	if (!d)
 		return 0;
