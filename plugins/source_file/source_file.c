@@ -48,6 +48,8 @@ static void file_save(void *self, struct tr_sb *out)
 {
 	struct source *s = self;
 	pthread_mutex_lock(&s->lock);
+	/* at once: what is large then leaves no holes in the heap */
+	tr_sb_room(out, s->ngens * sizeof(struct state_gen));
 	for (size_t i = 0; i < s->logs.cap; i++)
 		for (const struct node *n = s->logs.buckets[i]; n; n = n->next) {
 			const struct log *l = NODE_OF(n, struct log, by_path);

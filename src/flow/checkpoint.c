@@ -98,6 +98,8 @@ int tr_checkpoint_save(const struct tr_checkpoint *c, tr_str state, struct tr_er
 	char prev[PATH_MAX];
 	struct tr_sb file = { 0 };
 	snprintf(prev, sizeof prev, "%s.prev", c->path);
+	/* at once: a large one then leaves no holes in the heap */
+	tr_sb_room(&file, state.n + strlen(c->plugin) + 64);
 	tr_sb_lit(&file, MAGIC);
 	tr_sb_le32(&file, ENVELOPE);
 	tr_sb_le32(&file, c->version);
