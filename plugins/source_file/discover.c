@@ -97,8 +97,11 @@ static void sort_out_polled(struct source *s)
 	for (size_t i = 0; i < s->logs.cap; i++)
 		for (struct node *n = s->logs.buckets[i]; n; n = n->next) {
 			struct log *l = NODE_OF(n, struct log, by_path);
+			bool was = l->polled;
 			l->polled = is_polled(s, path_dir(log_file(l))) ||
 				    (l->real && is_polled(s, path_dir(l->path)));
+			if (l->polled && !was)
+				s->poll_at_ns = 0;
 		}
 }
 
@@ -450,15 +453,23 @@ static bool take_poll(struct poll_job *job, struct gen *g)
 	return true;
 }
 
+/* Until the next polls. Where there are few files and all have events, that is long. */
+static int64_t poll_pause(const struct source *s)
+{
+	int64_t every = s->cfg->poll_ns < TR_SEC ? s->cfg->poll_ns : TR_SEC;
+	if (every < 10 * TR_MS)
+		every = 10 * TR_MS;
+	int64_t one = BACKSTOP_NS / (int64_t)(s->ngens + 1);
+	return one > every && !any_polled(s) ? one : every;
+}
+
 /* Files without events every poll_interval; and a share of all, so that each is looked at in 30 s.
  */
 static void start_poll(struct source *s, int64_t now)
 {
 	if (s->polling || s->poll_at_ns > now || !s->walked)
 		return;
-	int64_t every = s->cfg->poll_ns < TR_SEC ? s->cfg->poll_ns : TR_SEC;
-	if (every < 10 * TR_MS)
-		every = 10 * TR_MS;
+	int64_t every = poll_pause(s);
 	if (s->often_left == 0 && s->often_at_ns <= now) {
 		s->often_at_ns = now + s->cfg->poll_ns;
 		s->often_left = s->ngens;
