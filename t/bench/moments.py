@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 
+import peers
 import tap
 import work
 from tailrace import PROGRAM, TOP_BUILD, Agent, free_port, tempdir, yaml
-from throughput import BARE, Receiver, agent
+from throughput import BARE, Receiver, agent, bare
 
 FLOOD = os.path.join(TOP_BUILD, "t/bench/flood")
 SENT = "tailrace_component_sent_events_total"
@@ -45,12 +46,13 @@ class Writer:
 
 
 class Arrivals:
-    """An HTTP server that notes when each mark (`mark:N`) has come, and answers 204."""
+    """An HTTP server that notes when each mark (`mark:N`) has come, and answers 204. What Loki gets is
+    compressed: with `packed` the bodies are kept, and unpacked when somebody asks for the marks."""
 
     MARK = re.compile(rb"mark:(\d+);")
 
-    def __init__(self):
-        self.at, self.first = {}, None
+    def __init__(self, packed=False):
+        self.at, self.first, self.kept = {}, None, [] if packed else None
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -75,11 +77,24 @@ class Arrivals:
                         n = int(line.split(b":")[1])
                 body = f.read(n)
                 now = time.monotonic()
-                for m in self.MARK.finditer(body):
-                    self.at.setdefault(int(m[1]), now)
+                if self.kept is None:
+                    self._look(body, now)
+                else:
+                    self.kept.append((body, now))
                 s.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
         except OSError:
             pass
+
+    def _look(self, body, now):
+        for m in self.MARK.finditer(body):
+            self.at.setdefault(int(m[1]), now)
+
+    def marks(self):
+        """How many have come."""
+        while self.kept:
+            body, now = self.kept.pop(0)
+            self._look(peers.unsnappy(body), now)
+        return len(self.at)
 
 
 def quick_sink(url):
@@ -112,7 +127,7 @@ def latency(log, smoke, load_mb_s):
 
 def start(_, smoke):
     """From exec to the first request of a line that was there already."""
-    took = []
+    took, cpu = [], []
     for _ in range(3 if smoke else 11):
         dir, arrivals = tempdir(), Arrivals()
         with open(f"{dir}/a.log", "w") as f:
@@ -126,9 +141,10 @@ def start(_, smoke):
         tap.defer(p.kill)
         tap.wait_until(lambda: arrivals.first, 20, "a request")
         took.append(arrivals.first - began)
+        cpu.append(run_ms(p.pid))
         p.terminate()
         p.wait()
-    return f"{1e3 * statistics.median(took):.0f} ms"
+    return f"{1e3 * statistics.median(took):.0f} ms, {statistics.median(cpu):.0f} of CPU"
 
 
 def memory(a):
@@ -137,50 +153,79 @@ def memory(a):
     return f"{a.rss_kib() / 1024:.1f} MiB resident, {anonymous / 1024:.1f} anonymous"
 
 
+def per_task(pid, file, pattern):
+    """The sum of a number that each thread has."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/{file}") as f:
+            total += int(re.search(pattern, f.read(), re.MULTILINE)[1])
+    return total
+
+
+def run_ms(pid):
+    """CPU time of all its threads, to the microsecond."""
+    return per_task(pid, "schedstat", r"^(\d+)") / 1e6
+
+
+def wakeups(pid):
+    return per_task(pid, "status", r"^voluntary_ctxt_switches:\s*(\d+)")
+
+
 def idle(_, smoke, files):
-    """Files that nobody writes to, a Loki sink; and then a line in each of a hundred."""
-    dir, some = tempdir(), min(100, files)
+    """Files that nobody writes to and that were closed for it, a Loki sink; and then a line in each of a
+    hundred."""
+    dir, some, arrivals = tempdir(), min(100, files), Arrivals(packed=True)
     os.mkdir(f"{dir}/logs")
     for i in range(files):
         with open(f"{dir}/logs/{i:05}.log", "w") as f:
-            f.write(f"first line of {i}\n" * 10)
-    with Receiver() as receiver:
-        a = Agent({"sources": {"in": {"type": "file", "include": [f"{dir}/logs/*.log"]}},
-                   "sinks": {"out": {"type": "loki", "inputs": ["in"], "url": receiver.url,
-                                     "batch": {"max_wait": "100ms"}}}}, dir=dir)
-        a.wait_metric(SENT, 10 * files, 120, component_id="out")
-        tap.wait_until(lambda: a.metrics().get("tailrace_checkpoint_age_seconds") == 0, 30, "saved")
-        seconds = 1 if smoke else 10
-        before, began = a.cpu_s(), time.monotonic()
-        time.sleep(seconds)
-        share = (a.cpu_s() - before) / (time.monotonic() - began)
-        text = f"{100 * share:.2f} % of a core, {memory(a)}"
-        began = time.monotonic()
-        for i in range(some):
-            with open(f"{dir}/logs/{i:05}.log", "a") as f:
-                f.write("another line\n")
-        a.wait_metric(SENT, 10 * files + some, 60, component_id="out")
-        took = time.monotonic() - began
-        a.stop(60)
+            f.write(f"first line of {i}\n")
+    a = Agent({"sources": {"in": {"type": "file", "include": [f"{dir}/logs/*.log"], "close_inactive": "1s"}},
+               "sinks": {"out": {"type": "loki", "inputs": ["in"], "url": arrivals.url,
+                                 "batch": {"max_wait": "100ms"}}}}, dir=dir)
+    a.wait_metric(SENT, files, 120, component_id="out")
+    a.wait_metric("tailrace_files_open", 0, 60)
+    tap.wait_until(lambda: a.metrics().get("tailrace_checkpoint_age_seconds") == 0, 30, "saved")
+    seconds = 1 if smoke else 10
+    cpu, woken, began = run_ms(a.pid), wakeups(a.pid), time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - began
+    text = (f"{(run_ms(a.pid) - cpu) / 10 / took:.2f} % of a core, "
+            f"{(wakeups(a.pid) - woken) / took:.0f} wake-ups a second, {memory(a)}")
+    began = time.monotonic()
+    for i in range(some):
+        with open(f"{dir}/logs/{i:05}.log", "a") as f:
+            f.write(f"mark:{i};\n")
+    tap.wait_until(lambda: arrivals.marks() == some, 60, "all marks have come")
+    took = max(arrivals.at.values()) - began
+    a.stop(60)
     return text + (f"; a line in each of {some}: {took:.2f} s ({files:,} files)" if files > 1 else "")
 
 
 def steady(log, smoke):
-    """10 MB/s of lines, parsed and sent to Loki."""
-    dir, seconds = tempdir(), 2 if smoke else 20
+    """10 MB/s of lines, parsed and sent to Loki. A writer that was held up catches up, so it is the share for
+    what really came; beside it what the bare loop takes for as much."""
+    dir, seconds, line = tempdir(), 2 if smoke else 20, os.path.getsize(log) / line_count(log)
     open(f"{dir}/a.log", "w").close()
     with Receiver() as receiver:
         a = Agent({"sources": {"in": {"type": "file", "include": [f"{dir}/a.log"]}},
                    **work.regex_labels_to_loki(receiver.url)})
         writer = Writer(f"{dir}/a.log", log, 10)
-        a.wait_metric(SENT, lambda v: v > 0, 20, component_id="out")
-        before, began = a.cpu_s(), time.monotonic()
+
+        def lines():
+            return a.metrics().get(SENT, component_id="out")
+        tap.wait_until(lines, 20, "lines at the sink")
+        cpu, before = run_ms(a.pid), lines()
         time.sleep(seconds)
-        share = (a.cpu_s() - before) / (time.monotonic() - began)
-        text = f"{100 * share:.1f} % of a core, {memory(a)}"
+        cpu, mb = run_ms(a.pid) - cpu, (lines() - before) * line / 1e6
+        text = memory(a)
         writer.stop()
         a.stop(60, check=False)
-    return text
+    return f"{cpu / mb:.1f} % of a core (the bare loop {1000 / bare('loki', log).speed:.1f}), {text}"
+
+
+def line_count(log):
+    with open(log, "rb") as f:
+        return sum(block.count(b"\n") for block in iter(lambda: f.read(1 << 20), b""))
 
 
 # ---- workers
@@ -236,7 +281,7 @@ def datagrams(_, smoke):
     port, total = free_port(socket.SOCK_DGRAM), 40000 if smoke else 1000000
     a = Agent({"sources": {"in": {"type": "syslog", "listen": [f"udp://127.0.0.1:{port}"]}},
                "sinks": {"out": {"type": "blackhole", "inputs": ["in"]}}})
-    before = a.cpu_s()
+    before = run_ms(a.pid)
     p = subprocess.run([FLOOD, str(port), str(total), "200000"],
                        stdout=subprocess.PIPE, text=True, check=True)
     last = [-1]
@@ -245,10 +290,10 @@ def datagrams(_, smoke):
         got, last[0] = last[0], a.metrics().get(SENT, component_id="out")
         return got == last[0]
     tap.wait_until(quiet, 30, "no more come")
-    cpu = a.cpu_s() - before
+    cpu = run_ms(a.pid) - before
     a.stop(check=False)
     return (f"{float(p.stdout):,.0f} a second sent, {100 * (total - last[0]) / total:.2f} % dropped, "
-            f"{1e6 * cpu / max(1, last[0]):.2f} µs of CPU each")
+            f"{1e3 * cpu / max(1, last[0]):.2f} µs of CPU each")
 
 
 # ---- procfs
@@ -256,15 +301,6 @@ def datagrams(_, smoke):
 PROCFS = ["cpu", "meminfo", "loadavg", "diskstats", "filesystem", "netdev", "netstat", "sockstat", "stat",
           "vmstat", "pressure", "filefd", "uname", "time"]
 PROCFS_MORE = ["processes", "cpufreq", "hwmon", "thermal_zone"]
-
-
-def run_ms(pid):
-    """CPU time of all its threads, to the microsecond."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-            total += int(f.read().split()[0])
-    return total / 1e6
 
 
 def procfs(_, smoke, collectors):
