@@ -6,7 +6,7 @@
 #define TR_SINK_INFLUXDB_H
 
 #include <math.h>
-#include <zlib.h>
+#include <libdeflate.h>
 
 #include "codec/lineproto.h"
 #include "plugin/http.h"
@@ -118,10 +118,10 @@ struct influx {
 	struct influx_view view;
 	struct influx_metrics metrics;
 	struct influx_merge merge;
-	struct tr_sb lines;   /* before compression */
-	struct tr_sb line;    /* of a row, while it is looked at */
-	struct tr_sb scratch; /* of what is rendered */
-	z_stream *zip;        /* NULL: none yet */
+	struct tr_sb lines;                /* before compression */
+	struct tr_sb line;                 /* of a row, while it is looked at */
+	struct tr_sb scratch;              /* of what is rendered */
+	struct libdeflate_compressor *zip; /* NULL: none yet */
 	size_t charged;
 
 	struct tr_request *waiting; /* for memory to look at them with, in order */

@@ -10,7 +10,7 @@
 #define AT(field, ctype) TR_AT(struct influx_cfg, field, ctype)
 #define OOM_WAIT_NS      (100 * TR_MS)
 #define ZIP_LEVEL        1 /* lines repeat themselves so much that more level buys little */
-#define ZIP_BYTES        (256 * 1024) /* what zlib takes, zconf.h */
+#define ZIP_BYTES        (200 * 1024) /* what libdeflate takes at this level */
 
 static const struct tr_word precisions[] = {
 	{ "ns", 1 }, { "us", 1000 }, { "ms", TR_MS }, { "s", TR_SEC }, { NULL, 0 }
@@ -258,44 +258,22 @@ static int names_of(const struct tr_list *list, struct influx_names *out)
 
 /* ---- what libtailrace-http asks ---- */
 
-static int zip_new(struct influx *s)
-{
-	z_stream *z = calloc(1, sizeof(*z));
-	/* 16 more window bits make it gzip's format (zlib.h) */
-	if (!z ||
-	    deflateInit2(z, ZIP_LEVEL, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
-		free(z);
-		return -ENOMEM;
-	}
-	s->zip = z;
-	return 0;
-}
-
 static void zip_free(struct influx *s)
 {
-	if (s->zip)
-		deflateEnd(s->zip);
-	free(s->zip);
+	libdeflate_free_compressor(s->zip);
 	s->zip = NULL;
 }
 
 static int zip(struct influx *s, struct tr_sb *body)
 {
-	if (!s->zip && zip_new(s) < 0)
+	s->zip = s->zip ? s->zip : libdeflate_alloc_compressor(ZIP_LEVEL);
+	if (!s->zip)
 		return -ENOMEM;
-	z_stream *z = s->zip;
-	deflateReset(z);
-	size_t room = deflateBound(z, s->lines.n);
+	size_t room = libdeflate_gzip_compress_bound(s->zip, s->lines.n);
 	char *to = tr_sb_room(body, room);
 	if (!to)
 		return -ENOMEM;
-	z->next_in = (Bytef *)s->lines.p;
-	z->avail_in = (uInt)s->lines.n;
-	z->next_out = (Bytef *)to;
-	z->avail_out = (uInt)room;
-	if (deflate(z, Z_FINISH) != Z_STREAM_END)
-		return -ENOMEM;
-	tr_sb_add(body, room - z->avail_out);
+	tr_sb_add(body, libdeflate_gzip_compress(s->zip, s->lines.p, s->lines.n, to, room));
 	return 0;
 }
 

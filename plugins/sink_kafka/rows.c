@@ -187,6 +187,41 @@ static enum produced refused_here(struct kafka *k, struct item *it, uint8_t *sta
 	return PRODUCE_FAILED;
 }
 
+/* What librdkafka looks at for each message costs: it is given what the row has. */
+static rd_kafka_resp_err_t produce(const struct kafka *k, const struct item *it, uint32_t row,
+				   rd_kafka_headers_t *headers)
+{
+	rd_kafka_vu_t v[6];
+	size_t n = 0;
+	tr_str record = item_record(it, k->bound, row, it->row);
+	/* 0 would be the time of sending, and what is before 1970 no time at all */
+	int64_t ms = k->bound->time[row] / TR_MS;
+	v[n].vtype = RD_KAFKA_VTYPE_RKT;
+	v[n++].u.rkt = k->topic->rkt;
+	v[n].vtype = RD_KAFKA_VTYPE_VALUE;
+	v[n].u.mem.ptr = (void *)(uintptr_t)record.p;
+	v[n++].u.mem.size = record.n;
+	v[n].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+	v[n++].u.i64 = ms > 0 ? ms : 1;
+	v[n].vtype = RD_KAFKA_VTYPE_OPAQUE;
+	v[n++].u.ptr = &it->state[it->row];
+	if (k->key.n) {
+		v[n].vtype = RD_KAFKA_VTYPE_KEY;
+		v[n].u.mem.ptr = k->key.p;
+		v[n++].u.mem.size = k->key.n;
+	}
+	if (headers) {
+		v[n].vtype = RD_KAFKA_VTYPE_HEADERS;
+		v[n++].u.headers = headers;
+	}
+	rd_kafka_error_t *error = rd_kafka_produceva(k->rk, v, n);
+	if (!error)
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	rd_kafka_resp_err_t err = rd_kafka_error_code(error);
+	rd_kafka_error_destroy(error);
+	return err;
+}
+
 static enum produced produce_row(struct kafka *k, struct item *it, uint32_t row)
 {
 	uint8_t *state = &it->state[it->row];
@@ -207,16 +242,7 @@ static enum produced produce_row(struct kafka *k, struct item *it, uint32_t row)
 	}
 	if (k->key.failed || make_headers(k, row, &headers) < 0)
 		return PRODUCE_NOMEM;
-	tr_str record = item_record(it, k->bound, row, it->row);
-	/* 0 would be the time of sending, and what is before 1970 no time at all */
-	int64_t ms = k->bound->time[row] / TR_MS;
-	rd_kafka_resp_err_t err =
-		rd_kafka_producev(k->rk, RD_KAFKA_V_RKT(k->topic->rkt), RD_KAFKA_V_MSGFLAGS(0),
-				  RD_KAFKA_V_VALUE((void *)(uintptr_t)record.p, record.n),
-				  RD_KAFKA_V_KEY(k->key.n ? k->key.p : NULL, k->key.n),
-				  RD_KAFKA_V_TIMESTAMP(ms > 0 ? ms : 1),
-				  RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(state),
-				  RD_KAFKA_V_END);
+	rd_kafka_resp_err_t err = produce(k, it, row, headers);
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
 		it->in_flight++;
 		k->in_flight++;

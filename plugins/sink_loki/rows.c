@@ -108,8 +108,8 @@ struct meta {
 	char *to; /* NULL: only count */
 };
 
-static void meta_add(struct loki *l, struct meta *m, const struct loki_col *c,
-		     const struct tr_cell *cell)
+static inline void meta_add(struct loki *l, struct meta *m, const struct loki_col *c,
+			    const struct tr_cell *cell)
 {
 	if (cell->type == TR_NONE)
 		return;
@@ -128,28 +128,31 @@ static void meta_add(struct loki *l, struct meta *m, const struct loki_col *c,
 		m->encoded += tr_logproto_pair_size(c->name->s.n, value.n);
 }
 
-/* demoted: v->demoted is the row's, and has something. */
-static void meta_row(struct loki *l, const struct loki_view *v, uint32_t row, bool demoted,
-		     struct meta *m)
+/* demoted: v->demoted is the row's, and has something. to: where it is written, or NULL. */
+static struct meta meta_row(struct loki *l, const struct loki_view *v, uint32_t row, bool demoted,
+			    char *to)
 {
-	if (m->to && v->fixed.n) {
-		memcpy(m->to, v->fixed.p, v->fixed.n);
-		m->to += v->fixed.n;
+	struct meta m = { .pairs = v->fixed_pairs,
+			  .bytes = v->fixed_bytes,
+			  .left_out = v->left_out,
+			  .encoded = v->fixed.n,
+			  .to = to };
+	if (to && v->fixed.n) {
+		memcpy(to, v->fixed.p, v->fixed.n);
+		m.to += v->fixed.n;
 	}
-	m->pairs = v->fixed_pairs;
-	m->bytes = v->fixed_bytes;
-	m->left_out = v->left_out;
-	m->encoded = v->fixed.n;
 	for (size_t i = 0; i < v->nmetas; i++)
-		meta_add(l, m, &v->metas[i], tr_col_cell(v->batch, v->metas[i].col, row));
+		meta_add(l, &m, &v->metas[i], tr_col_cell(v->batch, v->metas[i].col, row));
 	for (size_t i = 0; demoted && i < v->nlabels; i++) {
 		if (!v->set[i].varies || !v->demoted[i])
 			continue;
 		if (v->no_meta)
-			m->left_out++;
+			m.left_out++;
 		else
-			meta_add(l, m, &v->labels[i], tr_col_cell(v->batch, v->labels[i].col, row));
+			meta_add(l, &m, &v->labels[i],
+				 tr_col_cell(v->batch, v->labels[i].col, row));
 	}
+	return m;
 }
 
 static inline bool has_meta(const struct loki_view *v, bool demoted)
@@ -163,11 +166,9 @@ static char *write_meta(void *ctx, const struct tr_logproto_entry *e, char *to)
 	struct loki *l = ctx;
 	const struct loki_view *v = l->views[e->part / 2];
 	bool demoted = e->part & 1;
-	struct meta m = { .to = to };
 	if (demoted)
 		loki_row_labels(l, v, e->row);
-	meta_row(l, v, e->row, demoted, &m);
-	return m.to;
+	return meta_row(l, v, e->row, demoted, to).to;
 }
 
 /* ---- the line of a row ---- */
@@ -235,7 +236,7 @@ void loki_measure(struct loki *l, const struct tr_batch *b, uint32_t *bytes)
 			line = tr_message(b, row);
 		size_t n = line.n;
 		if (has_meta(v, demoted))
-			meta_row(l, v, row, demoted, &m);
+			m = meta_row(l, v, row, demoted, NULL);
 		bytes[k] = (uint32_t)tr_logproto_entry_size(b->time[row], n, m.encoded);
 		cuts += cut;
 		left_out += m.left_out;
@@ -265,8 +266,7 @@ static int add_row(struct loki *l, const struct loki_view *v, uint32_t part, uin
 		e.line.p = to;
 	}
 	if (has_meta(v, demoted)) {
-		struct meta m = { 0 };
-		meta_row(l, v, row, demoted, &m);
+		struct meta m = meta_row(l, v, row, demoted, NULL);
 		e.meta_bytes = (uint32_t)m.encoded;
 		e.part |= demoted;
 	}

@@ -348,17 +348,6 @@ int tr_logproto_stream(struct tr_logproto *lp, const tr_str *values, uint32_t *s
 
 /* ---- sizes ---- */
 
-static inline size_t varint_size(uint64_t v)
-{
-	/* 7 bits a byte; 0 takes one */
-	return (size_t)(70 - __builtin_clzll(v | 1)) / 7;
-}
-
-static inline size_t field_size(size_t bytes)
-{
-	return 1 + varint_size(bytes) + bytes;
-}
-
 /* A moment as protobuf's Timestamp: nanos count forward from the second before it. */
 static inline void split_time(int64_t ns, int64_t *seconds, uint32_t *nanos)
 {
@@ -373,13 +362,14 @@ static inline void split_time(int64_t ns, int64_t *seconds, uint32_t *nanos)
 
 static inline size_t timestamp_size(int64_t seconds, uint32_t nanos)
 {
-	return (seconds ? 1 + varint_size((uint64_t)seconds) : 0) +
-	       (nanos ? 1 + varint_size(nanos) : 0);
+	return (seconds ? 1 + tr_logproto_varint_size((uint64_t)seconds) : 0) +
+	       (nanos ? 1 + tr_logproto_varint_size(nanos) : 0);
 }
 
 static inline size_t body_size(int64_t seconds, uint32_t nanos, size_t line, size_t meta)
 {
-	return 2 + timestamp_size(seconds, nanos) + (line ? field_size(line) : 0) + meta;
+	return 2 + timestamp_size(seconds, nanos) + (line ? tr_logproto_field_size(line) : 0) +
+	       meta;
 }
 
 static inline size_t entry_size(int64_t time_ns, size_t line_bytes, size_t meta_bytes)
@@ -387,7 +377,7 @@ static inline size_t entry_size(int64_t time_ns, size_t line_bytes, size_t meta_
 	int64_t seconds;
 	uint32_t nanos;
 	split_time(time_ns, &seconds, &nanos);
-	return field_size(body_size(seconds, nanos, line_bytes, meta_bytes));
+	return tr_logproto_field_size(body_size(seconds, nanos, line_bytes, meta_bytes));
 }
 
 size_t tr_logproto_entry_size(int64_t time_ns, size_t line_bytes, size_t meta_bytes)
@@ -421,7 +411,8 @@ size_t tr_logproto_size(const struct tr_logproto *lp)
 	size_t n = 0;
 	for (size_t i = 0; i < lp->streams.n; i++)
 		if (s[i].entries_bytes)
-			n += field_size(field_size(s[i].text_bytes) + s[i].entries_bytes);
+			n += tr_logproto_field_size(tr_logproto_field_size(s[i].text_bytes) +
+						    s[i].entries_bytes);
 	return n;
 }
 
@@ -450,22 +441,12 @@ static inline char *put_bytes(char *to, tr_str s)
 	return to + s.n;
 }
 
-size_t tr_logproto_pair_size(size_t name_bytes, size_t value_bytes)
-{
-	return field_size(field_size(name_bytes) + field_size(value_bytes));
-}
-
-char *tr_logproto_pair_head(char *to, tr_str name, size_t value_bytes)
-{
-	to = put_head(to, ENTRY_METADATA, field_size(name.n) + field_size(value_bytes));
-	to = put_head(to, PAIR_NAME, name.n);
-	to = put_bytes(to, name);
-	return put_head(to, PAIR_VALUE, value_bytes);
-}
-
 char *tr_logproto_pair(char *to, tr_str name, tr_str value)
 {
-	return put_bytes(tr_logproto_pair_head(to, name, value.n), value);
+	to = put_head(to, ENTRY_METADATA,
+		      tr_logproto_field_size(name.n) + tr_logproto_field_size(value.n));
+	to = put_bytes(put_head(to, PAIR_NAME, name.n), name);
+	return put_bytes(put_head(to, PAIR_VALUE, value.n), value);
 }
 
 static void put_entry(struct stream *s, const struct tr_logproto_entry *e, tr_logproto_meta *meta,
@@ -552,7 +533,8 @@ int tr_logproto_write(struct tr_logproto *lp, tr_logproto_meta *meta, void *ctx,
 		struct stream *s = &streams[i];
 		if (!s->entries_bytes)
 			continue;
-		to = put_head(to, PUSH_STREAMS, field_size(s->text_bytes) + s->entries_bytes);
+		to = put_head(to, PUSH_STREAMS,
+			      tr_logproto_field_size(s->text_bytes) + s->entries_bytes);
 		to = put_head(to, STREAM_LABELS, s->text_bytes);
 		s->cursor = put_bytes(to, (tr_str){ lp->texts.p + s->text, s->text_bytes });
 		to = s->cursor + s->entries_bytes;

@@ -57,11 +57,24 @@ typedef char *tr_logproto_meta(void *ctx, const struct tr_logproto_entry *e, cha
  * without. 0 or -ENOMEM. */
 int tr_logproto_write(struct tr_logproto *lp, tr_logproto_meta *meta, void *ctx, char *to);
 
+/* A number at 7 bits a byte, 0 too; and a field of so many bytes with its tag and length. */
+static inline size_t tr_logproto_varint_size(uint64_t v)
+{
+	return (size_t)(70 - __builtin_clzll(v | 1)) / 7;
+}
+
+static inline size_t tr_logproto_field_size(size_t bytes)
+{
+	return 1 + (bytes < 0x80 ? 1 : tr_logproto_varint_size(bytes)) + bytes;
+}
+
 /* One pair of structured metadata. */
-size_t tr_logproto_pair_size(size_t name_bytes, size_t value_bytes);
+static inline size_t tr_logproto_pair_size(size_t name_bytes, size_t value_bytes)
+{
+	return tr_logproto_field_size(tr_logproto_field_size(name_bytes) +
+				      tr_logproto_field_size(value_bytes));
+}
 char *tr_logproto_pair(char *to, tr_str name, tr_str value);
-/* The same without the value's bytes, which the caller writes at the result. */
-char *tr_logproto_pair_head(char *to, tr_str name, size_t value_bytes);
 
 /* A label set as Loki's parser reads it (LogQL stream selector, Go's string literals): {a="b",
  * c="d"}. Control characters and bytes that aren't UTF-8 are escaped; U+FFFD, which Loki refuses,

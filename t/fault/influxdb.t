@@ -67,8 +67,8 @@ def no_memory_in_the_sink():
 
 
 @tap.test
-def no_memory_in_zlib():
-    scene("", first="malloc@*libz.so*:1-3:fail")
+def no_memory_in_libdeflate():
+    scene("", first="malloc@*libdeflate.so*:1-3:fail")
 
 
 @tap.test

@@ -17,6 +17,7 @@ OWNERS = {
     "libmicrohttpd": {"libtailrace-httpd.so"},
     "libtailrace-httpd": {"api.so", "sink_prometheus.so"},
     "libinotifytools": {"source_file.so"},
+    "libdeflate": {"sink_influxdb.so"},
     "libsnappy": {"sink_loki.so"},
     "librdkafka": {"libtailrace-kafka.so", "sink_kafka.so", "source_kafka.so"},
     "libtailrace-kafka": {"sink_kafka.so", "source_kafka.so"},
