@@ -61,7 +61,7 @@ int tr_spool_sync(struct tr_spool *s);
 
 /* The next frame after the last one that was read (at first: after what the ledger has as settled). 1:
  * payload (replaced), pos and events are set; 0: nothing more; a negative errno. Damage is skipped and
- * counted. Frames may be read before they are synced. */
+ * counted; so is, at the fifth call that fails so, what EIO keeps from being read. Frames may be read before they are synced. */
 int tr_spool_read(struct tr_spool *s, struct tr_sb *payload, struct tr_spool_pos *pos, uint32_t *events);
 /* Everything up to and with that frame is delivered. Segments that are delivered whole are unlinked, after
  * the ledger says so durably; the ledger is saved at most once a second and at close. On an error it is
