@@ -11,6 +11,7 @@
 
 #define LEAVE_NS   TR_SEC /* a removed sink still sends what is on disk for so long */
 #define RETRY_NS   TR_SEC
+#define HANG_NS    (3 * TR_SEC) /* no disk is so slow */
 #define READ_BYTES (256u << 10) /* packed, that one call reads */
 #define TURN_VIEWS 4            /* made of frames before others have their turn */
 
@@ -321,6 +322,7 @@ static void start_call(struct tr_disk *d, int64_t now)
 	}
 	atomic_fetch_add(&d->host->calls, 1); /* the end waits for it */
 	atomic_store(&d->calling, true);
+	d->called_ns = now;
 	if (tr_loop_io(&d->host->graph->loop, call_spool, spool_called, d) < 0)
 		undo_call(d, now);
 }
@@ -342,6 +344,14 @@ static void set_timer(struct tr_disk *d, int64_t now)
 		wake_at(d, d->call_due_ns);
 }
 
+static void wait_for_call(struct tr_disk *d, int64_t until_ns)
+{
+	if (tr_mono_ns() < until_ns)
+		wake_at(d, until_ns);
+	else
+		tr_disk_hangs(d);
+}
+
 static void run_disk(struct tr_task *t, unsigned worker)
 {
 	struct tr_disk *d = (struct tr_disk *)((char *)t - offsetof(struct tr_disk, task));
@@ -359,6 +369,8 @@ static void run_disk(struct tr_task *t, unsigned worker)
 		start_call(d, tr_mono_ns());
 		set_timer(d, tr_mono_ns());
 	}
+	if (atomic_load(&d->calling) && d->call.may_drop)
+		wait_for_call(d, d->called_ns + HANG_NS);
 	if (more)
 		tr_task_wake(&d->task);
 	if (atomic_load(&d->in.events) != before)
@@ -506,7 +518,7 @@ static void leave_rest(struct tr_disk *d)
 	struct tr_ledger *l = d->host->ledger;
 	if (d->kept_bytes && tr_spool_sync(d->spool) == 0)
 		tr_disk_synced(d);
-	tr_disk_drop_unwritten(d);
+	tr_disk_drop_unwritten(d, TR_REASON_REMOVED);
 	l->on_disk = events_in(d);
 	tr_log(l->on_disk ? TR_LOG_WARN : TR_LOG_INFO, d->host->comp->id,
 	       "the disk buffer %s/spool/%s stays as it is, with %llu events",

@@ -59,6 +59,7 @@ struct tr_disk {
 	bool settling;
 	_Atomic bool calling; /* an io thread has the spool, call and got */
 	_Atomic bool called;  /* it has done its work */
+	int64_t called_ns;    /* since when */
 	struct tr_disk_call call;
 	struct tr_disk_got got[TR_DISK_READ];
 	/* the task's */

@@ -179,20 +179,40 @@ void tr_disk_synced(struct tr_disk *d)
 	d->sync_due_ns = TR_NEVER;
 }
 
-void tr_disk_drop_unwritten(struct tr_disk *d)
+void tr_disk_drop_unwritten(struct tr_disk *d, enum tr_reason reason)
 {
 	while (d->fresh) {
 		struct tr_disk_frame *f = d->fresh;
 		d->fresh = f->next;
-		drop_view(d, &f->view, TR_REASON_REMOVED);
+		drop_view(d, &f->view, reason);
 		frame_free(d, f);
 	}
+	d->nfresh = 0;
 	while (d->uncoded || (d->uncoded = tr_queue_pop(&d->in))) {
 		struct tr_batch *v = d->uncoded;
 		d->uncoded = v->next;
 		v->next = NULL;
-		drop_view(d, &v, TR_REASON_REMOVED);
+		drop_view(d, &v, reason);
 	}
+}
+
+/* Of frames that the disk has: their views count for the queue no more. */
+static void let_others_in(struct tr_disk *d, struct tr_disk_frame *f)
+{
+	for (; f; f = f->next) {
+		tr_queue_release(&d->in, f->view->charge, 0);
+		f->view->charge = 0;
+	}
+}
+
+void tr_disk_hangs(struct tr_disk *d)
+{
+	if (tr_queue_has_room(&d->in))
+		return;
+	let_others_in(d, d->call.frames);
+	let_others_in(d, d->written);
+	d->written_bytes = 0;
+	tr_disk_drop_unwritten(d, TR_REASON_BUFFER_FULL);
 }
 
 static void free_list(struct tr_disk *d, struct tr_disk_frame *f)

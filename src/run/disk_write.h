@@ -32,8 +32,11 @@ bool tr_disk_make_frames(struct tr_disk *d);
 void tr_disk_appended(struct tr_disk *d);
 /* All that is appended is durable, and acknowledged. */
 void tr_disk_synced(struct tr_disk *d);
-/* Of a removed sink, when nothing runs any more: what isn't written is discarded. */
-void tr_disk_drop_unwritten(struct tr_disk *d);
+/* What isn't being written is discarded. */
+void tr_disk_drop_unwritten(struct tr_disk *d, enum tr_reason reason);
+/* A call doesn't end, of a sink that may drop: once nothing more fits in, that is done, so that
+ * nobody else waits for this disk. */
+void tr_disk_hangs(struct tr_disk *d);
 /* At close: what is left is left unacknowledged. */
 void tr_disk_free_frames(struct tr_disk *d);
 
