@@ -5,14 +5,16 @@ point of its persistence: it waits and goes on, and nothing is lost. TR_SPOOL_GI
 of a_backlog that large; twice as much has to be free."""
 
 import os
+import shutil
 import struct
 import subprocess
+import textwrap
 import time
 
 import tap
 from logs import Log, at_least_once, counts, read_lines, strict
 from peers import FakeLoki
-from tailrace import Agent, free_port, sanitizers, tempdir
+from tailrace import Agent, command, free_port, sanitizers, tempdir
 
 SENT = "tailrace_component_sent_events_total"
 RECEIVED = "tailrace_component_received_events_total"
@@ -82,6 +84,45 @@ def killed_at_each_point():
         agent.wait_until(lambda: len(set(peer.lines())) == log.seq, 30, "all of it")
         at_least_once(peer.lines(), counts(log), what=point, ordered=False)
         tap.is_(agent.stop(), 0, "exit code")
+
+
+def events_in(root):
+    code, out, err = command("spool", "cat", root)
+    tap.is_((code, err), (0, ""), "spool cat")
+    return len(out.splitlines())
+
+
+@tap.test
+def opening_fails():
+    """It is refused with its name or it works, and what is there stays."""
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log", pad=200, noise=True).lines(1000)
+    text = "shutdown_timeout: 50ms\n" + textwrap.dedent(config(log, FakeLoki(port=free_port(), start=False)))
+    root = f"{dir}/data/spool/loki"
+    agent = Agent(text, dir=dir)
+    agent.wait_until(lambda: (m := agent.metrics()).get(RECEIVED, component_id="loki") == 1000
+                     and m.get("tailrace_spool_unsynced_events") == 0, 20, "all is synced")
+    agent.kill9()
+    os.unlink(log.path)  # or it is read again
+    with open(f"{root}/0000000000000001.seg", "ab") as f:
+        f.write(b"torn")
+    shutil.copytree(root, f"{dir}/was")
+    good = {"pread@*.seg:1:EIO", "fsync@*.seg:1:EIO", "pwrite@*/ledger:1:ENOSPC", "fsync@*/ledger:1:EIO"}
+    for rule in ("open@*/spool/loki:1:EACCES", "open@*/spool/loki/.:1:EMFILE", "open@*/ledger:1:EACCES",
+                 "pread@*/ledger:1:EIO", "open@*.seg:1:EMFILE", "open@*.seg:3:EMFILE", "truncate@*.seg:1:EIO",
+                 *sorted(good)):
+        shutil.rmtree(root)
+        shutil.copytree(f"{dir}/was", root)
+        agent = Agent(text, dir=dir, fault=rule, wait=False)
+        tap.wait_until(lambda: agent.process.poll() is not None or agent.ready(), 20, f"{rule}: ready, or ended")
+        tap.ok(any("fault " in line for line in agent.fault_log()), f"{rule} fires")
+        if rule in good:
+            tap.is_(agent.stop(), 0, f"{rule}: exit code")
+        else:
+            tap.is_(agent.wait(5), 1, f"{rule}: exit code")
+            tap.like(agent.stderr(), "spool/loki", f"{rule}: what it is")
+        os.unlink(agent.faults_path + ".log")
+        tap.is_(events_in(root), 1000, f"{rule}: all is there")
 
 
 # ---- disks

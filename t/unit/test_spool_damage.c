@@ -345,13 +345,13 @@ static void test_what_cannot_be_read_is_no_reason_not_to_start(void **state)
 {
 	(void)state;
 	open_it(MIB);
-	fill(0, 300, 1000);
+	fill(0, 120, 1000); /* of which the ledger doesn't know */
 	crash();
 	bad_from = 5 * 4096;
 	bad_to = 6 * 4096;
 	open_it(MIB);
-	fill(300, 301, 1000);
-	reads_but(0, 19, 24, 301);
+	fill(120, 121, 1000);
+	reads_but(0, 19, 24, 121);
 	assert_int_equal(tr_spool_stats(s)->damaged_frames, 1);
 	bad_to = 0;
 }
