@@ -255,7 +255,7 @@ int tr_spool_append(struct tr_spool *s, tr_str payload, uint32_t events)
 	assert(events > 0);
 	if (payload.n > TR_SPOOL_FRAME_MAX || need > s->max_bytes)
 		return -E2BIG;
-	int rc = s->unsynced.n >= TR_SPOOL_GROUP_BYTES ? flush(s) : 0;
+	int rc = s->unsynced.n + need > TR_SPOOL_GROUP_BYTES ? flush(s) : 0;
 	if (rc == 0)
 		rc = make_room(s, need);
 	if (rc < 0)

@@ -51,7 +51,7 @@ void tr_spool_close(struct tr_spool **s);
  * full): nothing is appended, and it may be tried again. -E2BIG: larger than TR_SPOOL_FRAME_MAX, or than
  * max_bytes can ever hold. Any other negative errno: nothing is appended either. Durable after
  * tr_spool_sync only: until then it is in memory, of which no more than TR_SPOOL_GROUP_BYTES and a frame
- * are kept (a call that finds more syncs first, and may fail as that does). */
+ * are kept (a call that would pass that syncs first, and may fail as that does). */
 #define TR_SPOOL_FRAME_MAX (64u << 20)
 #define TR_SPOOL_GROUP_BYTES (1u << 20)
 int tr_spool_append(struct tr_spool *s, tr_str payload, uint32_t events);
