@@ -18,9 +18,9 @@ struct opening {
 	struct tr_spool_file *files;
 	size_t nfiles;
 	struct tr_spool_found found;
-	uint64_t event;   /* the number of the next one */
-	bool has_event;   /* it is known */
-	bool is_shrunk;   /* a segment ends before what is known to have been durable */
+	uint64_t event; /* the number of the next one */
+	bool has_event; /* it is known */
+	bool is_shrunk; /* a segment ends before what is known to have been durable */
 	bool is_unreadable;
 	uint64_t torn_at; /* where good frames end in the last segment */
 };
@@ -259,8 +259,8 @@ static int set_end(struct opening *o)
 	const struct tr_spool_entry *last = s->nentries ? &s->entries[s->nentries - 1] : NULL;
 	uint64_t number = last ? last->last + 1 : 1;
 	s->next_event = o->event;
-	if (last && !last->is_dropped && !o->is_shrunk && !o->is_unreadable && l->tail.segment <= last->number &&
-	    l->settled.segment <= last->number) {
+	if (last && !last->is_dropped && !o->is_shrunk && !o->is_unreadable &&
+	    l->tail.segment <= last->number && l->settled.segment <= last->number) {
 		s->tail = (struct tr_spool_mark){ last->number, last->size, o->event };
 		return 0;
 	}

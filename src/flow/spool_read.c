@@ -110,7 +110,8 @@ static int read_at(struct tr_spool *s, const struct tr_spool_entry *e, struct tr
 	return !(h.flags & TR_SPOOL_CUT);
 }
 
-/* What is at s->at can't be read, again and again: its payload, or what it is. Passed by like damage. */
+/* What is at s->at can't be read, again and again: its payload, or what it is. Passed by like
+ * damage. */
 static int pass_by(struct tr_spool *s, const struct tr_spool_entry *e)
 {
 	struct tr_spool_seg g;

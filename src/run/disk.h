@@ -38,18 +38,16 @@ struct tr_disk_got {
 };
 
 struct tr_disk {
-	struct tr_host
-		*host; /* others than the loop's thread and its task: not while a reload switches */
+	/* others than the loop's thread and its task: not while a reload switches */
+	struct tr_host *host;
 	struct tr_task task;
-	struct tr_queue in; /* what producers push into */
-	struct tr_counters
-		passed; /* of the sink's own queue: events are counted where they came in */
+	struct tr_queue in;        /* what producers push into */
+	struct tr_counters passed; /* of the sink's own queue: events count where they came in */
 	struct tr_account account; /* of what is read back */
 	struct tr_ack_line line;   /* of what is read back: ranges are positions */
 	struct tr_spool *spool;
 	struct tr_spool_codec *codec;
-	_Atomic int64_t leave_ns; /* from then on nothing is read any more: the sink was removed;
-				     TR_NEVER */
+	_Atomic int64_t leave_ns; /* the sink was removed: nothing is read after that; TR_NEVER */
 	_Atomic bool waits; /* what comes in waits for what the sink's predecessors give back */
 	bool begun;
 	size_t codec_bytes;        /* that it is charged */
