@@ -169,19 +169,6 @@ void tr_sb_i64(struct tr_sb *sb, int64_t v)
 	tr_sb_u64(sb, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
-void tr_sb_le32(struct tr_sb *sb, uint32_t v)
-{
-	unsigned char b[4] = { (unsigned char)v, (unsigned char)(v >> 8), (unsigned char)(v >> 16),
-			       (unsigned char)(v >> 24) };
-	tr_sb_put(sb, b, sizeof b);
-}
-
-void tr_sb_le64(struct tr_sb *sb, uint64_t v)
-{
-	tr_sb_le32(sb, (uint32_t)v);
-	tr_sb_le32(sb, (uint32_t)(v >> 32));
-}
-
 const char *tr_sb_cstr(struct tr_sb *sb)
 {
 	char *end = tr_sb_room(sb, 1);
@@ -195,34 +182,4 @@ void tr_sb_free(struct tr_sb *sb)
 {
 	free(sb->p);
 	*sb = (struct tr_sb){ 0 };
-}
-
-tr_str tr_rd_bytes(struct tr_rd *r, size_t n)
-{
-	if (r->failed || (size_t)(r->end - r->p) < n) {
-		r->failed = true;
-		return (tr_str){ NULL, 0 };
-	}
-	tr_str s = { r->p, n };
-	r->p += n;
-	return s;
-}
-
-uint8_t tr_rd_u8(struct tr_rd *r)
-{
-	tr_str s = tr_rd_bytes(r, 1);
-	return s.n ? (uint8_t)s.p[0] : 0;
-}
-
-uint32_t tr_rd_le32(struct tr_rd *r)
-{
-	tr_str s = tr_rd_bytes(r, 4);
-	const unsigned char *b = (const unsigned char *)s.p;
-	return s.n ? b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24 : 0;
-}
-
-uint64_t tr_rd_le64(struct tr_rd *r)
-{
-	uint64_t low = tr_rd_le32(r);
-	return low | (uint64_t)tr_rd_le32(r) << 32;
 }

@@ -4,6 +4,7 @@
 #ifndef TR_BASE_STR_H
 #define TR_BASE_STR_H
 
+#include <endian.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -108,8 +109,16 @@ void tr_sb_vfmt(struct tr_sb *sb, const char *fmt, va_list ap)
 void tr_sb_i64(struct tr_sb *sb, int64_t v);
 void tr_sb_u64(struct tr_sb *sb, uint64_t v);
 /* little-endian integers, for what is written to disk */
-void tr_sb_le32(struct tr_sb *sb, uint32_t v);
-void tr_sb_le64(struct tr_sb *sb, uint64_t v);
+static inline void tr_sb_le32(struct tr_sb *sb, uint32_t v)
+{
+	v = htole32(v);
+	tr_sb_put(sb, &v, sizeof v);
+}
+static inline void tr_sb_le64(struct tr_sb *sb, uint64_t v)
+{
+	v = htole64(v);
+	tr_sb_put(sb, &v, sizeof v);
+}
 
 /* The content with a NUL after it (not counted in n); "" when empty or failed. */
 const char *tr_sb_cstr(struct tr_sb *sb);
@@ -130,9 +139,36 @@ struct tr_rd {
 	const char *p, *end;
 	bool failed;
 };
-uint8_t tr_rd_u8(struct tr_rd *r);
-uint32_t tr_rd_le32(struct tr_rd *r);
-uint64_t tr_rd_le64(struct tr_rd *r);
-tr_str tr_rd_bytes(struct tr_rd *r, size_t n); /* borrowed from the input */
+static inline tr_str tr_rd_bytes(struct tr_rd *r, size_t n) /* borrowed from the input */
+{
+	if (r->failed || (size_t)(r->end - r->p) < n) {
+		r->failed = true;
+		return (tr_str){ NULL, 0 };
+	}
+	tr_str s = { r->p, n };
+	r->p += n;
+	return s;
+}
+static inline uint8_t tr_rd_u8(struct tr_rd *r)
+{
+	tr_str s = tr_rd_bytes(r, 1);
+	return s.n ? (uint8_t)s.p[0] : 0;
+}
+static inline uint32_t tr_rd_le32(struct tr_rd *r)
+{
+	uint32_t v = 0;
+	tr_str s = tr_rd_bytes(r, sizeof v);
+	if (s.n)
+		memcpy(&v, s.p, sizeof v);
+	return le32toh(v);
+}
+static inline uint64_t tr_rd_le64(struct tr_rd *r)
+{
+	uint64_t v = 0;
+	tr_str s = tr_rd_bytes(r, sizeof v);
+	if (s.n)
+		memcpy(&v, s.p, sizeof v);
+	return le64toh(v);
+}
 
 #endif

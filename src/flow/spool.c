@@ -168,9 +168,45 @@ static int flush(struct tr_spool *s)
 	return 0;
 }
 
+/* Moves what is settled over the end of segments and over what was dropped. */
+static void settle_whole_segments(struct tr_spool *s)
+{
+	for (size_t i = tr_spool_find(s, s->settled.segment); i + 1 < s->nentries; i++) {
+		const struct tr_spool_entry *e = &s->entries[i];
+		if (!e->is_dropped && s->settled.offset < e->size)
+			break;
+		s->settled.event += e->dropped_events;
+		s->settled.segment = s->entries[i + 1].number;
+		s->settled.offset = 0;
+	}
+	if (tr_spool_mark_before(s->at, s->settled))
+		s->at = s->settled;
+}
+
+/* The disk is full, perhaps of this very segment: what is delivered needn't be written, and if all
+ * is, the segment can go. rc, or 0. */
+static int make_space(struct tr_spool *s, int rc)
+{
+	struct tr_spool_entry *e = &s->entries[s->nentries - 1];
+	if ((rc != -ENOSPC && rc != -EDQUOT) || s->settled.segment != e->number ||
+	    s->settled.offset != e->size)
+		return rc;
+	s->stats.bytes -= s->unsynced.n;
+	e->size = s->tail.offset;
+	s->settled.offset = s->at.offset = e->size;
+	s->tail.event = s->next_event;
+	tr_sb_clear(&s->unsynced);
+	if (e->size == 0 || tr_spool_add_segment(s, e->number + 1) < 0)
+		return 0;
+	settle_whole_segments(s);
+	return tr_spool_save_ledger(s);
+}
+
 int tr_spool_sync(struct tr_spool *s)
 {
 	int rc = flush(s);
+	if (rc < 0)
+		rc = make_space(s, rc);
 	if (rc < 0)
 		return rc;
 	const struct tr_spool_mark *known = &s->ledger.tail;
@@ -188,21 +224,6 @@ static int roll(struct tr_spool *s)
 {
 	int rc = flush(s);
 	return rc < 0 ? rc : tr_spool_add_segment(s, s->entries[s->nentries - 1].number + 1);
-}
-
-/* Moves what is settled over the end of segments and over what was dropped. */
-static void settle_whole_segments(struct tr_spool *s)
-{
-	for (size_t i = tr_spool_find(s, s->settled.segment); i + 1 < s->nentries; i++) {
-		const struct tr_spool_entry *e = &s->entries[i];
-		if (!e->is_dropped && s->settled.offset < e->size)
-			break;
-		s->settled.event += e->dropped_events;
-		s->settled.segment = s->entries[i + 1].number;
-		s->settled.offset = 0;
-	}
-	if (tr_spool_mark_before(s->at, s->settled))
-		s->at = s->settled;
 }
 
 static bool fits(const struct tr_spool *s, uint64_t n)
@@ -234,7 +255,7 @@ int tr_spool_append(struct tr_spool *s, tr_str payload, uint32_t events)
 	assert(events > 0);
 	if (payload.n > TR_SPOOL_FRAME_MAX || need > s->max_bytes)
 		return -E2BIG;
-	int rc = s->unsynced.n >= TR_SPOOL_GROUP_BYTES ? flush(s) : 0;
+	int rc = s->unsynced.n + need > TR_SPOOL_GROUP_BYTES ? flush(s) : 0;
 	if (rc == 0)
 		rc = make_room(s, need);
 	if (rc < 0)

@@ -51,7 +51,7 @@ void tr_spool_close(struct tr_spool **s);
  * full): nothing is appended, and it may be tried again. -E2BIG: larger than TR_SPOOL_FRAME_MAX, or than
  * max_bytes can ever hold. Any other negative errno: nothing is appended either. Durable after
  * tr_spool_sync only: until then it is in memory, of which no more than TR_SPOOL_GROUP_BYTES and a frame
- * are kept (a call that finds more syncs first, and may fail as that does). */
+ * are kept (a call that would pass that syncs first, and may fail as that does). */
 #define TR_SPOOL_FRAME_MAX (64u << 20)
 #define TR_SPOOL_GROUP_BYTES (1u << 20)
 int tr_spool_append(struct tr_spool *s, tr_str payload, uint32_t events);
@@ -61,7 +61,7 @@ int tr_spool_sync(struct tr_spool *s);
 
 /* The next frame after the last one that was read (at first: after what the ledger has as settled). 1:
  * payload (replaced), pos and events are set; 0: nothing more; a negative errno. Damage is skipped and
- * counted. Frames may be read before they are synced. */
+ * counted; so is, at the fifth call that fails so, what EIO keeps from being read. Frames may be read before they are synced. */
 int tr_spool_read(struct tr_spool *s, struct tr_sb *payload, struct tr_spool_pos *pos, uint32_t *events);
 /* Everything up to and with that frame is delivered. Segments that are delivered whole are unlinked, after
  * the ledger says so durably; the ledger is saved at most once a second and at close. On an error it is

@@ -18,9 +18,10 @@ struct opening {
 	struct tr_spool_file *files;
 	size_t nfiles;
 	struct tr_spool_found found;
-	uint64_t event;   /* the number of the next one */
-	bool has_event;   /* it is known */
-	bool is_shrunk;   /* a segment ends before what is known to have been durable */
+	uint64_t event; /* the number of the next one */
+	bool has_event; /* it is known */
+	bool is_shrunk; /* a segment ends before what is known to have been durable */
+	bool is_unreadable;
 	uint64_t torn_at; /* where good frames end in the last segment */
 };
 
@@ -98,9 +99,11 @@ static int walk(struct opening *o, const struct tr_spool_entry *e, uint64_t from
 	int rc = seg_of(o->s, e, &g);
 	if (rc < 0)
 		return rc;
-	while ((rc = tr_spool_head_at(&g, at, &h)) >= 0) {
-		if (rc == 0) {
-			rc = tr_spool_head_find(&g, at, &at, &h);
+	while ((rc = tr_spool_head_at(&g, at, &h)) >= 0 || rc == -EIO) {
+		if (rc < 0)
+			o->is_unreadable = true;
+		if (rc <= 0) {
+			rc = tr_spool_head_after(&g, at, &at, &h);
 			if (rc <= 0)
 				break;
 		}
@@ -157,7 +160,7 @@ static int find_first_event(struct opening *o, size_t i, uint64_t *event)
 		int rc = seg_of(o->s, &o->s->entries[i], &g);
 		if (rc < 0)
 			return rc;
-		rc = tr_spool_head_find(&g, 0, &at, &h);
+		rc = tr_spool_head_after(&g, 0, &at, &h);
 		close(g.fd);
 		if (rc == 1)
 			*event = h.first_event;
@@ -193,7 +196,7 @@ static int find_start(struct opening *o)
 		return rc;
 	rc = tr_spool_head_at(&g, at->offset, &h);
 	close(g.fd);
-	return rc < 0 ? rc : 0;
+	return rc < 0 && rc != -EIO ? rc : 0;
 }
 
 /* ---- from here on, things are changed */
@@ -256,8 +259,8 @@ static int set_end(struct opening *o)
 	const struct tr_spool_entry *last = s->nentries ? &s->entries[s->nentries - 1] : NULL;
 	uint64_t number = last ? last->last + 1 : 1;
 	s->next_event = o->event;
-	if (last && !last->is_dropped && !o->is_shrunk && l->tail.segment <= last->number &&
-	    l->settled.segment <= last->number) {
+	if (last && !last->is_dropped && !o->is_shrunk && !o->is_unreadable &&
+	    l->tail.segment <= last->number && l->settled.segment <= last->number) {
 		s->tail = (struct tr_spool_mark){ last->number, last->size, o->event };
 		return 0;
 	}
@@ -281,6 +284,9 @@ static void say_what_was_found(const struct opening *o)
 		tr_log(TR_LOG_WARN, s->name,
 		       "disk buffer: one half of %s/%s is damaged: the other one is used", s->path,
 		       TR_SPOOL_LEDGER);
+	if (o->is_unreadable)
+		tr_log(TR_LOG_ERROR, s->name, "disk buffer: %s: a part of a segment can't be read",
+		       s->path);
 	if (o->is_shrunk)
 		tr_log(TR_LOG_ERROR, s->name, "disk buffer: %s: a segment is shorter than it was",
 		       s->path);
@@ -301,7 +307,7 @@ static int take_up(struct opening *o, struct tr_err *e)
 	}
 	say_what_was_found(o);
 	unlink_needless(o);
-	if (s->nentries && !o->is_shrunk && (rc = tidy_end(o, e)) < 0)
+	if (s->nentries && !o->is_shrunk && !o->is_unreadable && (rc = tidy_end(o, e)) < 0)
 		return rc;
 	if (set_end(o) < 0)
 		return tr_err_set(e, -ENOMEM, "open %s: out of memory", s->path);

@@ -55,6 +55,9 @@ int tr_spool_head_at(const struct tr_spool_seg *g, uint64_t offset, struct tr_sp
 /* The first good header at offset or later. */
 int tr_spool_head_find(const struct tr_spool_seg *g, uint64_t offset, uint64_t *at,
 		       struct tr_spool_head *h);
+/* The same, past what can't be read (EIO). */
+int tr_spool_head_after(const struct tr_spool_seg *g, uint64_t offset, uint64_t *at,
+			struct tr_spool_head *h);
 /* The payload of a good header, when that is good too. Replaces out. */
 int tr_spool_payload_at(const struct tr_spool_seg *g, uint64_t offset,
 			const struct tr_spool_head *h, struct tr_sb *out);

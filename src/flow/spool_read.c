@@ -8,6 +8,9 @@
 #include "base/clock.h"
 #include "flow/spool_state.h"
 
+/* So often is tried what ends in EIO: a cable may be loose, a sector may be gone. */
+#define READ_TRIES 5
+
 /* The next good event has this number: what should have been before it is gone. */
 static void close_gap(struct tr_spool *s, uint64_t event)
 {
@@ -107,6 +110,26 @@ static int read_at(struct tr_spool *s, const struct tr_spool_entry *e, struct tr
 	return !(h.flags & TR_SPOOL_CUT);
 }
 
+/* What is at s->at can't be read, again and again: its payload, or what it is. Passed by like
+ * damage. */
+static int pass_by(struct tr_spool *s, const struct tr_spool_entry *e)
+{
+	struct tr_spool_seg g;
+	struct tr_spool_head h;
+	uint64_t to = e->size;
+	int rc = look_into(s, e, &g);
+	if (rc <= 0)
+		return rc;
+	rc = tr_spool_head_at(&g, s->at.offset, &h);
+	if (rc == 1)
+		to = s->at.offset + TR_SPOOL_HEAD + h.len;
+	else if (rc == 0 || rc == -EIO)
+		rc = tr_spool_head_after(&g, s->at.offset + 1, &to, &h);
+	if (rc >= 0)
+		skip(s, rc == 0 ? e->size : to);
+	return rc < 0 ? rc : 0;
+}
+
 int tr_spool_read(struct tr_spool *s, struct tr_sb *payload, struct tr_spool_pos *pos,
 		  uint32_t *events)
 {
@@ -115,6 +138,11 @@ int tr_spool_read(struct tr_spool *s, struct tr_sb *payload, struct tr_spool_pos
 		const struct tr_spool_entry *e = &s->entries[i];
 		if (!e->is_dropped && s->at.offset < e->size) {
 			int rc = read_at(s, e, payload, pos, events);
+			s->nfailed = rc == -EIO ? s->nfailed + 1 : 0;
+			if (rc == -EIO && s->nfailed >= READ_TRIES) {
+				s->nfailed = 0;
+				rc = pass_by(s, e);
+			}
 			if (rc)
 				return rc;
 			continue;

@@ -124,6 +124,15 @@ int tr_spool_head_find(const struct tr_spool_seg *g, uint64_t offset, uint64_t *
 	return rc;
 }
 
+int tr_spool_head_after(const struct tr_spool_seg *g, uint64_t offset, uint64_t *at,
+			struct tr_spool_head *h)
+{
+	int rc;
+	while ((rc = tr_spool_head_find(g, offset, at, h)) == -EIO && offset < g->size)
+		offset = (offset / BLOCK_BYTES + 1) * BLOCK_BYTES;
+	return rc == -EIO ? 0 : rc;
+}
+
 int tr_spool_payload_at(const struct tr_spool_seg *g, uint64_t offset,
 			const struct tr_spool_head *h, struct tr_sb *out)
 {

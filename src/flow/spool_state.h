@@ -36,6 +36,7 @@ struct tr_spool {
 	uint64_t in_segment;
 	struct tr_spool_mark at;
 	uint64_t nread;
+	unsigned nfailed; /* tries to read what is at `at` */
 	struct {
 		uint64_t segment, offset, bytes;
 	} gap; /* bytes that were skipped since the last good frame */

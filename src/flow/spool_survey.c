@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES 4096u
-
 struct walk {
 	struct tr_spool_survey *v;
 	int dir;
@@ -67,17 +65,11 @@ static void goes_on_at(struct walk *w, uint64_t event)
 static int next_frame(struct walk *w, const struct tr_spool_seg *g, uint64_t *at,
 		      struct tr_spool_head *h)
 {
-	uint64_t from = *at;
-	int rc = tr_spool_head_at(g, from, h);
-	while ((rc == 0 || rc == -EIO) && from < g->size) {
-		/* what can't be read is damage too */
-		from = rc == 0 ? from + 1 : (from / BLOCK_BYTES + 1) * BLOCK_BYTES;
-		rc = tr_spool_head_find(g, from, at, h);
-		if (rc == 0)
-			return 0;
-	}
+	int rc = tr_spool_head_at(g, *at, h);
+	if (rc == 0 || rc == -EIO) /* what can't be read is damage too */
+		rc = tr_spool_head_after(g, *at + 1, at, h);
 	if (rc != 1 || w->depth == TR_SPOOL_HEADERS)
-		return rc == -EIO ? 0 : rc;
+		return rc;
 	rc = tr_spool_payload_at(g, *at, h, &w->payload);
 	return rc == 0 || rc == -EIO ? 2 : rc;
 }

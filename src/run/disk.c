@@ -1,38 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The disk buffer's task: views to frames, frames to views, and one call at a time on an io thread
- * that does everything with the spool that has come up meanwhile. */
+/* The disk buffer's task: views to frames (run/disk_write.c), frames to views, and one call at a
+ * time on an io thread that does everything with the spool that has come up meanwhile. */
 #include "run/disk.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "run/graph.h"
+#include "run/disk_write.h"
 
 #define LEAVE_NS   TR_SEC /* a removed sink still sends what is on disk for so long */
-#define SYNC_NS    (100 * TR_MS) /* longest from appending to syncing */
 #define RETRY_NS   TR_SEC
+#define HANG_NS    (3 * TR_SEC) /* no disk is so slow */
 #define READ_BYTES (256u << 10) /* packed, that one call reads */
-#define FRESH_MAX  16u
-#define TURN_VIEWS 4 /* made into frames, or back, before others have their turn */
-
-/* A view on its way to the disk. */
-struct tr_disk_frame {
-	struct tr_disk_frame *next;
-	struct tr_batch *view;
-	struct tr_sb payload;
-	int rc; /* of the last attempt to append it; 1: not tried */
-};
-
-static struct tr_memory *memory_of(const struct tr_disk *d)
-{
-	return &d->host->graph->memory;
-}
-
-static bool may_drop(const struct tr_disk *d)
-{
-	return d->host->comp->sink.when_full != TR_BLOCK;
-}
+#define TURN_VIEWS 4            /* made of frames before others have their turn */
 
 /* ---- on an io thread ---- */
 
@@ -117,189 +98,16 @@ static void spool_called(void *arg)
 	atomic_fetch_sub(&h->calls, 1);
 }
 
-/* ---- to the disk ---- */
+/* ---- from the disk ---- */
 
 static void charge_codec(struct tr_disk *d, size_t bytes)
 {
 	if (bytes > d->codec_bytes)
-		tr_memory_charge(memory_of(d), NULL, bytes - d->codec_bytes);
+		tr_memory_charge(tr_disk_budget(d), NULL, bytes - d->codec_bytes);
 	else
-		tr_memory_release(memory_of(d), NULL, d->codec_bytes - bytes);
+		tr_memory_release(tr_disk_budget(d), NULL, d->codec_bytes - bytes);
 	d->codec_bytes = bytes;
 }
-
-static void free_bytes(struct tr_disk *d, struct tr_sb *sb)
-{
-	tr_memory_release(memory_of(d), NULL, sb->cap);
-	tr_sb_free(sb);
-}
-
-static void frame_free(struct tr_disk *d, struct tr_disk_frame *f)
-{
-	free_bytes(d, &f->payload);
-	tr_batch_abandon(&f->view);
-	free(f);
-}
-
-/* Nothing waits for the view any more. */
-static void view_done(struct tr_disk *d, struct tr_batch **v, uint64_t events)
-{
-	tr_ack_batch(*v);
-	tr_queue_release(&d->in, (*v)->charge, events);
-	tr_batch_free(v);
-}
-
-static void drop_view(struct tr_disk *d, struct tr_batch **v, enum tr_reason reason)
-{
-	tr_count_discarded(d->host->counters, reason, (*v)->nsel);
-	view_done(d, v, (*v)->nsel);
-}
-
-/* Two views in the place of one. False: no memory. */
-static bool halve(struct tr_batch **at)
-{
-	struct tr_batch *v = *at;
-	struct tr_mask first = tr_mask_first(v->nsel / 2), rest = tr_mask_first(v->nsel);
-	for (size_t i = 0; i < sizeof rest.words / sizeof *rest.words; i++)
-		rest.words[i] &= ~first.words[i];
-	struct tr_batch *a = tr_batch_pick(v, &first), *b = tr_batch_pick(v, &rest);
-	if (!a || !b) {
-		tr_batch_free(&a);
-		tr_batch_free(&b);
-		return false;
-	}
-	b->next = v->next;
-	b->charge = 0; /* the other one has it */
-	a->next = b;
-	*at = a;
-	tr_batch_free(&v);
-	return true;
-}
-
-/* A frame of the oldest view. 0, or -ENOMEM with the view where it was. */
-static int make_frame(struct tr_disk *d, struct tr_disk_frame ***end)
-{
-	struct tr_batch *v = d->uncoded;
-	struct tr_disk_frame *f = calloc(1, sizeof *f);
-	int rc = f ? tr_spool_encode(d->codec, v, &f->payload) : -ENOMEM;
-	if (rc == 0 && v->nsel > 1 &&
-	    f->payload.n > (size_t)d->host->comp->sink.buffer_max_size / 2)
-		rc = -E2BIG; /* or the spool could hold little else */
-	if (rc < 0) {
-		if (f)
-			tr_sb_free(&f->payload);
-		free(f);
-		if (rc == -E2BIG && v->nsel > 1)
-			return halve(&d->uncoded) ? 0 : -ENOMEM;
-		if (rc == -E2BIG) {
-			d->uncoded = v->next;
-			drop_view(d, &v, TR_REASON_TOO_LONG);
-			return 0;
-		}
-		return rc;
-	}
-	/* What was set aside for bytes that can't be packed goes back. */
-	char *p = realloc(f->payload.p, f->payload.n);
-	if (p) {
-		f->payload.p = p;
-		f->payload.cap = f->payload.n;
-	}
-	tr_memory_charge(memory_of(d), NULL, f->payload.cap);
-	d->uncoded = v->next;
-	v->next = NULL;
-	f->view = v;
-	f->rc = 1;
-	**end = f;
-	*end = &f->next;
-	d->nfresh++;
-	return 0;
-}
-
-/* True: there is more to do now. */
-static bool make_frames(struct tr_disk *d)
-{
-	struct tr_disk_frame **end = &d->fresh;
-	while (*end)
-		end = &(*end)->next;
-	for (int i = 0; d->nfresh < FRESH_MAX; i++) {
-		if (i == TURN_VIEWS)
-			return true;
-		if (!d->uncoded && !(d->uncoded = tr_queue_pop(&d->in)))
-			return false;
-		if (make_frame(d, &end) < 0) {
-			tr_loop_wake_at(&d->host->graph->loop, &d->task, tr_mono_ns() + 50 * TR_MS);
-			return false;
-		}
-	}
-	return false;
-}
-
-/* The frame's view waits for the next sync, or for nothing where the sink isn't required. */
-static void frame_written(struct tr_disk *d, struct tr_disk_frame *f, struct tr_disk_frame ***end)
-{
-	uint32_t events = f->view->nsel;
-	if (!d->kept_bytes)
-		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
-	d->kept_bytes += f->payload.cap; /* and what it is charged */
-	tr_sb_free(&f->payload);
-	atomic_fetch_add(&d->unsynced, events);
-	if (!f->view->required) {
-		view_done(d, &f->view, events);
-		free(f);
-		return;
-	}
-	tr_queue_release(&d->in, 0, events);
-	d->written_bytes += f->view->charge;
-	f->next = NULL;
-	**end = f;
-	*end = &f->next;
-}
-
-/* What couldn't be appended is tried again, before what came meanwhile. */
-static void finish_append(struct tr_disk *d)
-{
-	struct tr_disk_frame **end = &d->written, **at = &d->call.frames;
-	while (*end)
-		end = &(*end)->next;
-	while (*at) {
-		struct tr_disk_frame *f = *at;
-		bool dropped = f->rc == -E2BIG || (f->rc < 0 && d->call.may_drop);
-		if (f->rc != 0 && !dropped) {
-			at = &f->next;
-			d->nfresh++;
-			continue;
-		}
-		*at = f->next;
-		if (f->rc == 0) {
-			d->readable = true;
-			frame_written(d, f, &end);
-		} else {
-			drop_view(d, &f->view,
-				  f->rc == -E2BIG ? TR_REASON_TOO_LONG : TR_REASON_BUFFER_FULL);
-			frame_free(d, f);
-		}
-	}
-	*at = d->fresh;
-	d->fresh = d->call.frames;
-	d->call.frames = NULL;
-}
-
-static void finish_sync(struct tr_disk *d)
-{
-	tr_metric_add(d->syncs, 1);
-	while (d->written) {
-		struct tr_disk_frame *f = d->written;
-		d->written = f->next;
-		view_done(d, &f->view, 0);
-		free(f);
-	}
-	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
-	d->kept_bytes = d->written_bytes = 0;
-	atomic_store(&d->unsynced, 0);
-	d->sync_due_ns = TR_NEVER;
-}
-
-/* ---- from the disk ---- */
 
 /* The sink has accounted for everything up to there. */
 static void on_advance(struct tr_ack_line *line, void *range)
@@ -353,14 +161,13 @@ static bool pass_on_some(struct tr_disk *d)
 		struct tr_disk_got *got = &d->got[d->next_got];
 		if (i == TURN_VIEWS)
 			return true;
-		if (tr_disk_leaves(d) ||
-		    !tr_queue_has_room(&d->host->sink.in))
+		if (tr_disk_leaves(d) || !tr_queue_has_room(&d->host->sink.in))
 			return false;
 		if (pass_on(d, got) < 0) {
 			tr_loop_wake_at(&d->host->graph->loop, &d->task, tr_mono_ns() + 50 * TR_MS);
 			return false;
 		}
-		free_bytes(d, &got->payload);
+		tr_disk_free_bytes(d, &got->payload);
 		d->next_got++;
 	}
 	return false;
@@ -372,7 +179,7 @@ static void finish_read(struct tr_disk *d)
 	d->ngot = d->call.nread;
 	d->next_got = 0;
 	for (uint32_t i = 0; i < d->ngot; i++)
-		tr_memory_charge(memory_of(d), NULL, d->got[i].payload.cap);
+		tr_memory_charge(tr_disk_budget(d), NULL, d->got[i].payload.cap);
 	if (d->ngot < TR_DISK_READ)
 		tr_sb_free(&d->got[d->ngot].payload);
 	if (d->call.read_rc == 0)
@@ -401,7 +208,7 @@ static void tell_error(struct tr_disk *d, const char *what, int rc)
 		       "the disk buffer, or its disk, is full: it holds %llu of %lld bytes; %s",
 		       (unsigned long long)atomic_load(&stats->bytes),
 		       (long long)d->host->comp->sink.buffer_max_size,
-		       may_drop(d) ? "events are dropped" : "what feeds the sink waits");
+		       tr_disk_may_drop(d) ? "events are dropped" : "what feeds the sink waits");
 	else
 		tr_log(TR_LOG_ERROR, d->host->comp->id,
 		       "disk buffer: cannot %s: %s; trying again every second", what,
@@ -425,9 +232,9 @@ static void finish_call(struct tr_disk *d)
 		d->retry_ns = waits ? now + RETRY_NS : 0;
 	}
 	if (c->append)
-		finish_append(d);
+		tr_disk_appended(d);
 	if (c->sync && c->sync_rc == 0)
-		finish_sync(d);
+		tr_disk_synced(d);
 	if (c->read)
 		finish_read(d);
 	if (c->read_rc < 0)
@@ -436,12 +243,12 @@ static void finish_call(struct tr_disk *d)
 	atomic_store(&d->calling, false);
 }
 
-/* At most SYNC_NS after writing; sooner where producers would have to wait for it. */
+/* When its time has come (run/disk_write.c); sooner where producers would have to wait for it. */
 static bool sync_is_due(const struct tr_disk *d, int64_t now)
 {
-	return d->kept_bytes && (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
-				 atomic_load(&d->host->graph->draining) ||
-				 atomic_load(&d->leave_ns) != TR_NEVER);
+	return d->kept_bytes &&
+	       (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
+		atomic_load(&d->host->graph->draining) || atomic_load(&d->leave_ns) != TR_NEVER);
 }
 
 static bool may_read(struct tr_disk *d, int64_t now)
@@ -493,7 +300,7 @@ static void start_call(struct tr_disk *d, int64_t now)
 	if (now < d->call_due_ns)
 		return;
 	const struct tr_sink_cfg *cfg = &d->host->comp->sink;
-	*c = (struct tr_disk_call){ .may_drop = may_drop(d),
+	*c = (struct tr_disk_call){ .may_drop = tr_disk_may_drop(d),
 				    .drop_oldest = cfg->when_full == TR_DROP_OLDEST,
 				    .max_bytes = cfg->buffer_max_size };
 	c->settle = take_settled(d, &c->settled);
@@ -515,6 +322,7 @@ static void start_call(struct tr_disk *d, int64_t now)
 	}
 	atomic_fetch_add(&d->host->calls, 1); /* the end waits for it */
 	atomic_store(&d->calling, true);
+	d->called_ns = now;
 	if (tr_loop_io(&d->host->graph->loop, call_spool, spool_called, d) < 0)
 		undo_call(d, now);
 }
@@ -536,6 +344,14 @@ static void set_timer(struct tr_disk *d, int64_t now)
 		wake_at(d, d->call_due_ns);
 }
 
+static void wait_for_call(struct tr_disk *d, int64_t until_ns)
+{
+	if (tr_mono_ns() < until_ns)
+		wake_at(d, until_ns);
+	else
+		tr_disk_hangs(d);
+}
+
 static void run_disk(struct tr_task *t, unsigned worker)
 {
 	struct tr_disk *d = (struct tr_disk *)((char *)t - offsetof(struct tr_disk, task));
@@ -544,7 +360,7 @@ static void run_disk(struct tr_task *t, unsigned worker)
 		return;
 	if (atomic_load(&d->called))
 		finish_call(d);
-	bool more = !atomic_load(&d->waits) && make_frames(d);
+	bool more = !atomic_load(&d->waits) && tr_disk_make_frames(d);
 	/* what a call that reads is at is the io thread's */
 	if (!atomic_load(&d->calling) || !d->call.read)
 		more |= pass_on_some(d);
@@ -553,6 +369,8 @@ static void run_disk(struct tr_task *t, unsigned worker)
 		start_call(d, tr_mono_ns());
 		set_timer(d, tr_mono_ns());
 	}
+	if (atomic_load(&d->calling) && d->call.may_drop)
+		wait_for_call(d, d->called_ns + HANG_NS);
 	if (more)
 		tr_task_wake(&d->task);
 	if (atomic_load(&d->in.events) != before)
@@ -694,38 +512,13 @@ void tr_disk_finish(struct tr_disk *d)
 		finish_call(d);
 }
 
-static void free_frames(struct tr_disk *d, struct tr_disk_frame *f)
-{
-	while (f) {
-		struct tr_disk_frame *next = f->next;
-		frame_free(d, f);
-		f = next;
-	}
-}
-
-static void drop_frames(struct tr_disk *d)
-{
-	while (d->fresh) {
-		struct tr_disk_frame *f = d->fresh;
-		d->fresh = f->next;
-		drop_view(d, &f->view, TR_REASON_REMOVED);
-		frame_free(d, f);
-	}
-}
-
 /* Of a removed sink: no source waits for it any more. */
 static void leave_rest(struct tr_disk *d)
 {
 	struct tr_ledger *l = d->host->ledger;
 	if (d->kept_bytes && tr_spool_sync(d->spool) == 0)
-		finish_sync(d);
-	drop_frames(d);
-	while (d->uncoded || (d->uncoded = tr_queue_pop(&d->in))) {
-		struct tr_batch *v = d->uncoded;
-		d->uncoded = v->next;
-		v->next = NULL;
-		drop_view(d, &v, TR_REASON_REMOVED);
-	}
+		tr_disk_synced(d);
+	tr_disk_drop_unwritten(d, TR_REASON_REMOVED);
 	l->on_disk = events_in(d);
 	tr_log(l->on_disk ? TR_LOG_WARN : TR_LOG_INFO, d->host->comp->id,
 	       "the disk buffer %s/spool/%s stays as it is, with %llu events",
@@ -740,16 +533,9 @@ void tr_disk_close(struct tr_disk *d)
 		tr_spool_settle(d->spool, pos);
 	if (d->spool && d->begun && atomic_load(&d->leave_ns) != TR_NEVER)
 		leave_rest(d);
-	free_frames(d, d->fresh);
-	free_frames(d, d->written);
-	tr_memory_release(memory_of(d), NULL, d->kept_bytes);
-	while (d->uncoded) {
-		struct tr_batch *v = d->uncoded;
-		d->uncoded = v->next;
-		tr_batch_abandon(&v);
-	}
+	tr_disk_free_frames(d);
 	for (uint32_t i = d->next_got; i < d->ngot; i++)
-		free_bytes(d, &d->got[i].payload);
+		tr_disk_free_bytes(d, &d->got[i].payload);
 	tr_spool_close(&d->spool);
 	if (d->in.consumer)
 		tr_queue_free(&d->in);

@@ -38,24 +38,26 @@ struct tr_disk_got {
 };
 
 struct tr_disk {
-	struct tr_host *host; /* others than the loop's thread and its task: not while a reload switches */
+	/* others than the loop's thread and its task: not while a reload switches */
+	struct tr_host *host;
 	struct tr_task task;
-	struct tr_queue in; /* what producers push into */
-	struct tr_counters passed; /* of the sink's own queue: events are counted where they came in */
+	struct tr_queue in;        /* what producers push into */
+	struct tr_counters passed; /* of the sink's own queue: events count where they came in */
 	struct tr_account account; /* of what is read back */
 	struct tr_ack_line line;   /* of what is read back: ranges are positions */
 	struct tr_spool *spool;
 	struct tr_spool_codec *codec;
-	_Atomic int64_t leave_ns; /* from then on nothing is read any more: the sink was removed; TR_NEVER */
+	_Atomic int64_t leave_ns; /* the sink was removed: nothing is read after that; TR_NEVER */
 	_Atomic bool waits; /* what comes in waits for what the sink's predecessors give back */
 	bool begun;
-	size_t codec_bytes; /* that it is charged */
+	size_t codec_bytes;        /* that it is charged */
 	_Atomic uint64_t unsynced; /* events that are written and may not be durable */
 	pthread_mutex_t lock;      /* guards settled, settling */
 	struct tr_spool_pos settled;
 	bool settling;
 	_Atomic bool calling; /* an io thread has the spool, call and got */
 	_Atomic bool called;  /* it has done its work */
+	int64_t called_ns;    /* since when */
 	struct tr_disk_call call;
 	struct tr_disk_got got[TR_DISK_READ];
 	/* the task's */
@@ -79,14 +81,15 @@ struct tr_disk {
 	struct tr_log_gate error_gate;
 };
 
-/* Opens the spool of the sink, whose own queue is set up, and puts it before that: h->disk. With a donor only
- * the place before its queue is made: the donor's spool comes there by tr_disk_pass. On failure, too,
- * tr_disk_close comes after. */
+/* Opens the spool of the sink, whose own queue is set up, and puts it before that: h->disk. With a
+ * donor only the place before its queue is made: the donor's spool comes there by tr_disk_pass. On
+ * failure, too, tr_disk_close comes after. */
 int tr_disk_open(struct tr_host *h, struct tr_err *e);
-/* The sink is part of the graph: what is in the spool counts as received. Under the graph's lock, once it is
- * shared. */
+/* The sink is part of the graph: what is in the spool counts as received. Under the graph's lock,
+ * once it is shared. */
 void tr_disk_begin(struct tr_disk *d);
-/* The running spool becomes the heir's. On the loop's thread, while no task runs; under the graph's lock. */
+/* The running spool becomes the heir's. On the loop's thread, while no task runs; under the graph's
+ * lock. */
 void tr_disk_pass(struct tr_host *from, struct tr_host *heir);
 /* The sink was removed: what came in is written, what is on disk is sent for a moment only. */
 void tr_disk_leave(struct tr_disk *d);
@@ -100,8 +103,8 @@ uint64_t tr_disk_events(const struct tr_disk *d);
 uint64_t tr_disk_at_risk(const struct tr_disk *d);
 /* At close, when nothing runs any more: what the last call came to. */
 void tr_disk_finish(struct tr_disk *d);
-/* After the sink has given back everything. What a removed one couldn't write is discarded; what is on disk stays
- * there, and is named in the log. Its memory stays: the loop knows its task. */
+/* After the sink has given back everything. What a removed one couldn't write is discarded; what is
+ * on disk stays there, and is named in the log. Its memory stays: the loop knows its task. */
 void tr_disk_close(struct tr_disk *d);
 /* The spool's bytes on disk. */
 uint64_t tr_disk_bytes(const struct tr_disk *d);

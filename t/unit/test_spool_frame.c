@@ -68,7 +68,8 @@ static struct tr_col *some_col(const struct made *m, uint16_t i)
 	uint32_t n = shape == TR_CONST ? 1 : shape == TR_SEGMENT ? b->nsegs : b->nrows;
 	int len = snprintf(name, sizeof name, "%d", i);
 	/* the first one's name is empty */
-	struct tr_col *c = tr_col_new(tr_name((tr_str){ name, i ? (size_t)len : 0 }), kind, shape, n);
+	struct tr_col *c =
+		tr_col_new(tr_name((tr_str){ name, i ? (size_t)len : 0 }), kind, shape, n);
 	c->captured = below(2);
 	for (uint32_t k = 0; k < n; k++)
 		c->cells[k] = some_cell(m, kind);
