@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Whatever a segment and a ledger hold: every frame that is found is within the bytes and is found
  * again by itself, and the search ends. The first byte says which it is. */
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "flow/spool_parts.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void walk(const char *p, size_t n, size_t in_file)
 {
