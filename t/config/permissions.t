@@ -5,28 +5,21 @@ tests run the advice and ask again."""
 
 import grp
 import os
-import pwd
 import re
 import shutil
 import subprocess
 
 import tap
-from tailrace import PROGRAM, command, tempdir
+from tailrace import PROGRAM, command
+from users import USER, directory_with, user_for_root
 
-USER = "nobody"
 GROUP = "adm"
 
-if os.geteuid() != 0:
-    tap.skip_all("only root can try as another user")
-user = pwd.getpwnam(USER)
+user = user_for_root("try as")
 
 
 def directory():
-    dir = tempdir()
-    os.chmod(dir, 0o755)
-    os.mkdir(f"{dir}/data", 0o700)
-    os.chown(f"{dir}/data", user.pw_uid, user.pw_gid)
-    return dir
+    return directory_with("data", 0o700)
 
 
 def put(path, mode, gid=0, uid=0):
