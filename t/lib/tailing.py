@@ -106,6 +106,13 @@ class Scene:
         before = saved()
         self.agent.wait_until(lambda: saved() != before, deadline, "the state is saved")
 
+    def is_all(self, want, what, name="last.log"):
+        """These lines came out, in any order, and no others did by the time at which a file of that name,
+        made now, is read: whatever the agent was told of before, it has looked at."""
+        self.put(name, "last\n")
+        self.agent.wait_until(lambda: b"last" in self.out(), 15, "a new file is read")
+        return tap.is_(sorted(self.text()), sorted([*want, "last"]), what)
+
     def strict(self, what="strict", ordered=True):
         """Everything came out once and in order, and nothing more comes in a moment."""
         self.wait_all()
