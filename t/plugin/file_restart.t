@@ -247,12 +247,7 @@ def R16_recreated_on_the_same_inode_while_stopped():
         log.lines(n)
         s.wait_all()
         s.stop()
-        ino = os.stat(log.path).st_ino
-        for i in range(200):
-            os.unlink(log.path)
-            log.reopen()
-            if os.stat(log.path).st_ino == ino:
-                break
+        s.recreate(log)
         s.start()
     log.lines(1)
     s.strict()
