@@ -13,9 +13,8 @@
 
 #define CONNECTIONS 8u /* each may hold a whole page */
 #define OOM_NS      (50 * TR_MS)
-#define EXPIRE_NS                                                                       \
-	(10 * TR_SEC) /* at the latest, what is old is taken out; it isn't shown before \
-		       */
+/* at the latest, what is old is taken out; it isn't shown before */
+#define EXPIRE_NS   (10 * TR_SEC)
 
 enum { PART_KEPT, PART_LOGS, PART_FULL, NPARTS };
 

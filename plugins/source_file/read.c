@@ -185,16 +185,6 @@ static bool put_row(struct source *s, struct tr_writer *w, const struct tr_recor
 	return true;
 }
 
-/* The framer's state behind a record, when those after it couldn't be taken. */
-static uint8_t skipping_after(const struct source *s, const struct tr_record *r)
-{
-	if (!r->truncated)
-		return 0;
-	if (r->skip == r->n)
-		return 1;
-	return s->cfg->framing.multiline_start || s->cfg->framing.multiline_continue ? 2 : 0;
-}
-
 /* Frames the view and writes rows. Returns false when it had to stop for memory. *consumed: bytes
  * after the position that are done with. */
 static bool emit(struct source *s, struct gen *g, struct tr_writer *w, const struct view *v,
@@ -233,7 +223,8 @@ static bool emit(struct source *s, struct gen *g, struct tr_writer *w, const str
 			i++;
 		full = i < count;
 		if (full) {
-			st.skipping = i ? skipping_after(s, &recs[i - 1]) : before.skipping;
+			st.skipping = i ? tr_frame_after(&s->cfg->framing, &recs[i - 1])
+					: before.skipping;
 			used = i ? recs[i - 1].at + recs[i - 1].skip : 0;
 		} else if (holes) {
 			tr_metric_add(s->holes, (int64_t)holes);

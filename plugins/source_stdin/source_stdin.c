@@ -160,16 +160,6 @@ static bool put_row(struct source *s, struct tr_writer *w, const struct tr_recor
 	return true;
 }
 
-/* The framer's state behind a record, when those after it couldn't be taken. */
-static uint8_t skipping_after(const struct source *s, const struct tr_record *r)
-{
-	if (!r->truncated)
-		return 0;
-	if (r->skip == r->n)
-		return 1;
-	return s->cfg->framing.multiline_start || s->cfg->framing.multiline_continue ? 2 : 0;
-}
-
 /* Frames p[0..n) and writes rows. Returns the bytes done with; *full: there was no memory for the
  * rest. */
 static size_t emit(struct source *s, struct tr_writer *w, const char *p, size_t n, unsigned flush,
@@ -198,7 +188,8 @@ static size_t emit(struct source *s, struct tr_writer *w, const char *p, size_t 
 			i++;
 		if (i < count) {
 			*full = true;
-			s->state.skipping = i ? skipping_after(s, &recs[i - 1]) : before.skipping;
+			s->state.skipping = i ? tr_frame_after(&s->cfg->framing, &recs[i - 1])
+					      : before.skipping;
 			used = i ? recs[i - 1].at + recs[i - 1].skip : 0;
 		}
 		at += used;

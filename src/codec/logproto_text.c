@@ -3,33 +3,7 @@
  * like Go's string literals (The Go Programming Language Specification, "String literals"). */
 #include "codec/logproto.h"
 
-/* The length of the valid UTF-8 sequence at p, or 0 (RFC 3629, section 4). */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-	unsigned char c = p[0], low = 0x80, high = 0xbf;
-	size_t len;
-	if (c < 0x80)
-		return 1;
-	if (c >= 0xc2 && c <= 0xdf) {
-		len = 2;
-	} else if (c >= 0xe0 && c <= 0xef) {
-		len = 3;
-		low = c == 0xe0 ? 0xa0 : 0x80;
-		high = c == 0xed ? 0x9f : 0xbf;
-	} else if (c >= 0xf0 && c <= 0xf4) {
-		len = 4;
-		low = c == 0xf0 ? 0x90 : 0x80;
-		high = c == 0xf4 ? 0x8f : 0xbf;
-	} else {
-		return 0;
-	}
-	if (n < len || p[1] < low || p[1] > high)
-		return 0;
-	for (size_t i = 2; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	return len;
-}
+#include "codec/json.h"
 
 static void escape(struct tr_sb *out, const unsigned char *p, size_t len)
 {
@@ -80,14 +54,15 @@ void tr_logproto_quote(struct tr_sb *out, tr_str value)
 			p++;
 			continue;
 		}
-		size_t len = utf8_length(p, (size_t)(end - p));
+		int step = tr_utf8_step(p, end);
+		size_t len = step > 0 ? (size_t)step : 1; /* what isn't UTF-8 goes byte by byte */
 		if (len > 1 && !is_refused(p, len)) {
 			p += len;
 			continue;
 		}
 		tr_sb_put(out, plain, (size_t)(p - plain));
 		escape(out, p, len);
-		p += len ? len : 1;
+		p += len;
 		plain = p;
 	}
 	tr_sb_put(out, plain, (size_t)(p - plain));
@@ -99,13 +74,14 @@ bool tr_logproto_name(struct tr_sb *out, tr_str name)
 	size_t from = out->n;
 	if (name.n == 0 || (name.p[0] >= '0' && name.p[0] <= '9'))
 		tr_sb_chr(out, '_');
-	for (size_t i = 0; i < name.n;) {
-		unsigned char c = (unsigned char)name.p[i];
+	const unsigned char *p = (const unsigned char *)name.p, *end = p + name.n;
+	while (p < end) {
+		unsigned char c = *p;
 		bool fit = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
 			   (c >= '0' && c <= '9') || c == '_';
 		tr_sb_chr(out, fit ? (char)c : '_');
-		size_t len = utf8_length((const unsigned char *)name.p + i, name.n - i);
-		i += len ? len : 1;
+		int step = tr_utf8_step(p, end);
+		p += step > 0 ? step : 1;
 	}
 	return !out->failed && !tr_str_eq((tr_str){ out->p + from, out->n - from }, name);
 }

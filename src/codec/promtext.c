@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "codec/json.h"
+
 static bool name_char(unsigned char c, bool colon)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -21,52 +23,25 @@ static void put_name(struct tr_sb *sb, tr_str name, bool colon)
 		tr_sb_chr(sb, name_char((unsigned char)name.p[i], colon) ? name.p[i] : '_');
 }
 
-/* The length of the UTF-8 sequence at p (RFC 3629: no overlong forms, no surrogates), or 0. */
-static size_t utf8_len(const unsigned char *p, size_t n)
-{
-	static const struct {
-		unsigned char lead_min, lead_max, second_min, second_max, len;
-	} forms[] = {
-		{ 0x00, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 },
-		{ 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
-		{ 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 },
-		{ 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
-	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
-		if (p[0] < forms[i].lead_min || p[0] > forms[i].lead_max)
-			continue;
-		if (forms[i].len > n)
-			return 0;
-		if (forms[i].len > 1 && (p[1] < forms[i].second_min || p[1] > forms[i].second_max))
-			return 0;
-		for (size_t k = 2; k < forms[i].len; k++)
-			if ((p[k] & 0xc0) != 0x80)
-				return 0;
-		return forms[i].len;
-	}
-	return 0;
-}
-
 /* In HELP lines only backslash and newline are escaped, in label values the quote too. */
 static void put_escaped(struct tr_sb *sb, tr_str s, bool quoted)
 {
-	const unsigned char *p = (const unsigned char *)s.p;
-	for (size_t i = 0; i < s.n;) {
-		size_t len = utf8_len(p + i, s.n - i);
-		if (len == 0) {
+	const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+	while (p < end) {
+		int n = tr_utf8_step(p, end);
+		if (n < 0) {
 			tr_sb_lit(sb, "\xef\xbf\xbd");
-			len = 1;
-		} else if (p[i] == '\\') {
+			n = -n;
+		} else if (*p == '\\') {
 			tr_sb_lit(sb, "\\\\");
-		} else if (p[i] == '\n') {
+		} else if (*p == '\n') {
 			tr_sb_lit(sb, "\\n");
-		} else if (p[i] == '"' && quoted) {
+		} else if (*p == '"' && quoted) {
 			tr_sb_lit(sb, "\\\"");
 		} else {
-			tr_sb_put(sb, p + i, len);
+			tr_sb_put(sb, p, (size_t)n);
 		}
-		i += len;
+		p += n;
 	}
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whether a component of one configuration is that of another: the same plugin with the same options, secrets
- * included. Where it stands in the graph is no part of it. */
+/* Whether a component of one configuration is that of another: the same plugin with the same
+ * options, secrets included. Where it stands in the graph is no part of it. */
 #include "config/options.h"
 #include "config/parts.h"
 #include "config/value.h"
@@ -34,8 +34,8 @@ static void put_field(const struct tr_opt_ref *r, struct tr_sb *out)
 	}
 }
 
-/* Inputs are no part of a component, nor is what was filled in from the rest of the configuration (a share
- * of the memory, say) or from what else is compared. */
+/* Inputs are no part of a component, nor is what was filled in from the rest of the configuration
+ * (a share of the memory, say) or from what else is compared. */
 static void put_options(const struct tr_opt_set *s, struct tr_sb *out)
 {
 	for (size_t i = 0; i < s->ngroups; i++) {

@@ -137,9 +137,11 @@ static void add_part(const struct tr_config *c, const struct tr_part *p, struct 
 	add_paths(p, u);
 	if (p->c.plugin->uses)
 		p->c.plugin->uses(p->c.cfg, u);
-	if (p->c.kind == TR_SINK)
+	if (p->c.kind == TR_SINK) {
 		add_dead_letters(c, p, u);
-	else if (p->c.kind == TR_SOURCE)
+		if (p->c.sink.buffer_type == TR_BUFFER_DISK)
+			add_own(c, u, "spool/%s", p->c.id);
+	} else if (p->c.kind == TR_SOURCE)
 		add_own(c, u, "state/%s.state", p->c.id);
 }
 
@@ -159,6 +161,7 @@ void tr_config_uses(const struct tr_config *c, struct tr_uses *u)
 	add_own(c, u, "lock");
 	add_own(c, u, "state");
 	add_own(c, u, "dead_letter");
+	add_own(c, u, "spool");
 	u->owner = "api";
 	tr_uses_add_listen(u, c->api_listen);
 	for (size_t i = 0; i < t->nparts; i++)

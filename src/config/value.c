@@ -146,7 +146,7 @@ static const char *type_words(const struct tr_opt *o)
 	}
 }
 
-static void put_bound(const struct tr_opt *o, int64_t v, struct tr_sb *out)
+void tr_bound_print(const struct tr_opt *o, int64_t v, struct tr_sb *out)
 {
 	if (o->type == TR_OPT_SIZE)
 		tr_size_print(v, out);
@@ -165,15 +165,15 @@ static void put_bounds(const struct tr_opt *o, struct tr_sb *out)
 	tr_sb_str(out, tr_str_c(is_length ? " of " : " "));
 	if (o->max == 0) {
 		tr_sb_lit(out, "at least ");
-		put_bound(o, o->min, out);
+		tr_bound_print(o, o->min, out);
 	} else if (o->min == 0) {
 		tr_sb_lit(out, "at most ");
-		put_bound(o, o->max, out);
+		tr_bound_print(o, o->max, out);
 	} else {
 		tr_sb_str(out, tr_str_c(is_length ? "" : "from "));
-		put_bound(o, o->min, out);
+		tr_bound_print(o, o->min, out);
 		tr_sb_lit(out, " to ");
-		put_bound(o, o->max, out);
+		tr_bound_print(o, o->max, out);
 	}
 	if (is_length)
 		tr_sb_lit(out, " bytes");
@@ -198,7 +198,7 @@ void tr_opt_expects(const struct tr_opt *o, struct tr_sb *out)
 	for (; w && w->word; w++)
 		tr_sb_fmt(out, "%s%s", w->word, w[1].word ? ", " : " or ");
 	tr_sb_str(out, tr_str_c(type_words(o)));
-	if ((o->type >= TR_OPT_INT && o->type <= TR_OPT_DURATION) || has_length(o))
+	if ((o->type >= TR_OPT_INT && o->type <= TR_OPT_ENUM) || has_length(o))
 		put_bounds(o, out);
 }
 
@@ -371,12 +371,8 @@ void tr_value_print(const struct tr_opt *o, const union tr_value *v, struct tr_s
 		tr_sb_str(out, tr_str_c(word));
 	else if (o->type == TR_OPT_BOOL)
 		tr_sb_str(out, v->b ? TR_STR("true") : TR_STR("false"));
-	else if (o->type == TR_OPT_SIZE)
-		tr_size_print(v->i, out);
-	else if (o->type == TR_OPT_DURATION)
-		tr_duration_print(v->i, out);
-	else if (o->type == TR_OPT_INT || o->type == TR_OPT_ENUM)
-		tr_sb_i64(out, v->i);
+	else if (o->type >= TR_OPT_INT && o->type <= TR_OPT_ENUM)
+		tr_bound_print(o, v->i, out);
 	else if (o->type == TR_OPT_REGEX)
 		tr_sb_str(out, v->re ? tr_regex_source(v->re) : TR_STR(""));
 	else if (o->type == TR_OPT_TEMPLATE)

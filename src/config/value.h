@@ -16,6 +16,8 @@ int tr_value_parse(const struct tr_opt *o, tr_str s, union tr_value *v, size_t *
 void tr_value_free(enum tr_opt_type type, union tr_value *v);
 /* The value that is in an option's field. */
 void tr_value_get(const void *at, enum tr_opt_type type, union tr_value *v);
+/* A bound of an option's, as a user would write it. */
+void tr_bound_print(const struct tr_opt *o, int64_t v, struct tr_sb *out);
 /* The value as a user would write it, without quotes. */
 void tr_value_print(const struct tr_opt *o, const union tr_value *v, struct tr_sb *out);
 

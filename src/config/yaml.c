@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <yaml.h>
 
+#include "config/yaml_bytes.h"
+
 #define DEPTH_MAX   64u    /* levels, aliases written out: what walks a tree recurses */
 #define ALIASED_MAX 10000u /* nodes that aliases add when written out */
 
@@ -49,113 +51,6 @@ static void *no_memory(struct yaml *y)
 	return NULL;
 }
 
-/* ---- the bytes ---- */
-
-/* Length of a line break as YAML 1.1 has them, 0: none. */
-static size_t break_len(tr_str s)
-{
-	if (tr_str_starts(s, TR_STR("\r\n")) || tr_str_starts(s, TR_STR("\xc2\x85")))
-		return 2;
-	if (s.n && (s.p[0] == '\n' || s.p[0] == '\r'))
-		return 1;
-	if (tr_str_starts(s, TR_STR("\xe2\x80\xa8")) || tr_str_starts(s, TR_STR("\xe2\x80\xa9")))
-		return 3;
-	return 0;
-}
-
-/* Length and code point of the UTF-8 sequence that s begins with; 0: it is none (RFC 3629). */
-static size_t utf8_len(tr_str s, uint32_t *code)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	unsigned char c = (unsigned char)s.p[0];
-	size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-	uint32_t v = n < 2 ? c : c & (0xffu >> (n + 1));
-
-	if (n == 0 || n > s.n)
-		return 0;
-	for (size_t i = 1; i < n; i++) {
-		if (((unsigned char)s.p[i] & 0xc0) != 0x80)
-			return 0;
-		v = v << 6 | ((unsigned char)s.p[i] & 0x3f);
-	}
-	if (v < least[n] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff))
-		return 0;
-	*code = v;
-	return n;
-}
-
-/* What libyaml would refuse without saying where. */
-static bool is_allowed(uint32_t c)
-{
-	return c == 0x09 || c == 0x0a || c == 0x0d || (c >= 0x20 && c < 0x7f) || c == 0x85 ||
-	       (c >= 0xa0 && c != 0xfeff && c != 0xfffe && c != 0xffff);
-}
-
-static bool bytes_are_good(struct yaml *y)
-{
-	struct tr_mark at = { y->file, y->order, 1, 1 };
-	size_t i = 0;
-
-	if (tr_str_starts(y->bytes, TR_STR("\xff\xfe")) ||
-	    tr_str_starts(y->bytes, TR_STR("\xfe\xff"))) {
-		tr_diag_error(y->diag, &at, "the file is UTF-16: expected UTF-8");
-		return false;
-	}
-	while (i < y->bytes.n) {
-		tr_str rest = { y->bytes.p + i, y->bytes.n - i };
-		uint32_t code = 0;
-		size_t n = break_len(rest);
-
-		if (n) {
-			at.line++;
-			at.col = 1;
-			i += n;
-			continue;
-		}
-		n = utf8_len(rest, &code);
-		if (n == 0) {
-			tr_diag_error(y->diag, &at, "the byte 0x%02x is not UTF-8: expected UTF-8",
-				      (unsigned char)rest.p[0]);
-			return false;
-		}
-		if (!is_allowed(code)) {
-			tr_diag_error(y->diag, &at,
-				      "the character U+%04X is not allowed in YAML: expected text "
-				      "(in double quotes, \\x%02x stands for it)",
-				      code, code & 0xff);
-			return false;
-		}
-		at.col++;
-		i += n;
-	}
-	return true;
-}
-
-/* The bytes from a place on: lines and columns count characters, as libyaml does. */
-static tr_str bytes_at(const struct yaml *y, uint32_t line, uint32_t col)
-{
-	uint32_t l = 1, c = 1;
-	size_t i = 0;
-
-	while (i < y->bytes.n && (l < line || (l == line && c < col))) {
-		tr_str rest = { y->bytes.p + i, y->bytes.n - i };
-		uint32_t code;
-		size_t n = break_len(rest);
-
-		if (n) {
-			if (l == line)
-				break;
-			l++;
-			c = 1;
-		} else {
-			n = utf8_len(rest, &code);
-			c++;
-		}
-		i += n ? n : 1;
-	}
-	return (tr_str){ y->bytes.p + i, y->bytes.n - i };
-}
-
 /* ---- events ---- */
 
 static void report_braces(struct yaml *y, const struct tr_mark *at)
@@ -194,7 +89,7 @@ static void parser_failed(struct yaml *y)
 	}
 	if (y->braces_line && (at.line == y->braces_line || at.line == y->braces_line + 1))
 		return; /* what was said of the braces is the cause */
-	raw = bytes_at(y, at.line, at.col);
+	raw = tr_yaml_bytes_at(y->bytes, at.line, at.col);
 	if (tr_str_starts(raw, TR_STR("{{")))
 		report_braces(y, &at);
 	else if (tr_str_starts(raw, TR_STR("{")) && raw.p > y->bytes.p && raw.p[-1] == '$')
@@ -496,7 +391,8 @@ static struct tr_node *key(struct yaml *y, struct tr_node *map)
 		return k;
 	}
 	if (y->event.type == YAML_MAPPING_START_EVENT &&
-	    tr_str_starts(bytes_at(y, map->mark.line, map->mark.col), TR_STR("{{"))) {
+	    tr_str_starts(tr_yaml_bytes_at(y->bytes, map->mark.line, map->mark.col),
+			  TR_STR("{{"))) {
 		report_braces(y, &map->mark);
 		map->broken = true;
 	} else {
@@ -601,7 +497,7 @@ struct tr_node *tr_yaml_parse(struct tr_mem *pool, tr_str bytes, const char *fil
 	if (tr_str_starts(bytes, TR_STR("\xef\xbb\xbf"))) /* a byte order mark is no character */
 		bytes = (tr_str){ bytes.p + 3, bytes.n - 3 };
 	y.bytes = bytes;
-	if (!bytes_are_good(&y))
+	if (!tr_yaml_bytes_good(bytes, (struct tr_mark){ file, order, 1, 1 }, diag))
 		return NULL;
 	if (!yaml_parser_initialize(&y.parser)) {
 		pool->failed = true;

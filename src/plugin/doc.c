@@ -27,28 +27,18 @@ void tr_doc_options(const struct tr_plugin *p, struct tr_mem *pool, struct tr_op
 		tr_opts_add(s, tr_sink_opts, "", base);
 }
 
-static void put_bound(const struct tr_opt *o, int64_t v, struct tr_sb *out)
-{
-	if (o->type == TR_OPT_SIZE)
-		tr_size_print(v, out);
-	else if (o->type == TR_OPT_DURATION)
-		tr_duration_print(v, out);
-	else
-		tr_sb_i64(out, v);
-}
-
 static void put_range(const struct tr_opt *o, struct tr_sb *out)
 {
 	if (o->type < TR_OPT_INT || o->type > TR_OPT_DURATION || o->shape == TR_LIST)
 		return;
 	if (o->max) {
 		tr_sb_chr(out, ' ');
-		put_bound(o, o->min, out);
+		tr_bound_print(o, o->min, out);
 		tr_sb_lit(out, "–");
-		put_bound(o, o->max, out);
+		tr_bound_print(o, o->max, out);
 	} else if (o->min) {
 		tr_sb_lit(out, " ≥ ");
-		put_bound(o, o->min, out);
+		tr_bound_print(o, o->min, out);
 	}
 }
 

@@ -42,6 +42,15 @@ size_t tr_framer_window(const struct tr_framer *f);
 size_t tr_frame(const struct tr_framer *f, struct tr_frame_state *st, struct tr_match *m,
 		const char *p, size_t n, unsigned flags, struct tr_record *out, size_t max,
 		size_t *used, uint64_t *holes);
+/* The state's `skipping` behind a record, for when those after it couldn't be taken. */
+static inline uint8_t tr_frame_after(const struct tr_framing_cfg *cfg, const struct tr_record *r)
+{
+	if (!r->truncated)
+		return 0;
+	if (r->skip == r->n)
+		return 1;
+	return cfg->multiline_start || cfg->multiline_continue ? 2 : 0;
+}
 /* The end of the last whole delimiter in p[0..n), 0 when there is none. */
 size_t tr_frame_last(const struct tr_framer *f, const char *p, size_t n);
 

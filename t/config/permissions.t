@@ -5,28 +5,21 @@ tests run the advice and ask again."""
 
 import grp
 import os
-import pwd
 import re
 import shutil
 import subprocess
 
 import tap
-from tailrace import PROGRAM, command, tempdir
+from tailrace import PROGRAM, command
+from users import USER, directory_with, user_for_root
 
-USER = "nobody"
 GROUP = "adm"
 
-if os.geteuid() != 0:
-    tap.skip_all("only root can try as another user")
-user = pwd.getpwnam(USER)
+user = user_for_root("try as")
 
 
 def directory():
-    dir = tempdir()
-    os.chmod(dir, 0o755)
-    os.mkdir(f"{dir}/data", 0o700)
-    os.chown(f"{dir}/data", user.pw_uid, user.pw_gid)
-    return dir
+    return directory_with("data", 0o700)
 
 
 def put(path, mode, gid=0, uid=0):
@@ -194,9 +187,10 @@ def the_agents_own_is_its_own():
     dir = directory()
     data = f"{dir}/data"
     path = config(dir, include=f"['{dir}/none/*.log']",
-                  text="sinks: {o: {type: blackhole, inputs: [f]}}\n")
+                  text="sinks: {o: {type: blackhole, inputs: [f], buffer: {type: disk}}}\n")
     clean(path, "an empty data_dir of the user's")
     put(f"{data}/state/f.state", 0o600)
+    put(f"{data}/spool/o/1.seg", 0o600)
     put(f"{data}/dead_letter/o/1.ndjson", 0o666)
     os.chown(f"{data}/dead_letter", user.pw_uid, user.pw_gid)
     os.chmod(f"{data}/dead_letter", 0o777)
@@ -205,7 +199,9 @@ def the_agents_own_is_its_own():
     tap.is_(refused, {("own", f"{data}/state"): ": it belongs to another user",
                       ("own", f"{data}/state/f.state"): ": it belongs to another user",
                       ("own", f"{data}/dead_letter"): ": others can write to it",
-                      ("own", f"{data}/dead_letter/o"): ": it belongs to another user"}, "root was there")
+                      ("own", f"{data}/dead_letter/o"): ": it belongs to another user",
+                      ("own", f"{data}/spool"): ": it belongs to another user",
+                      ("own", f"{data}/spool/o"): ": it belongs to another user"}, "root was there")
     for line in advice:
         subprocess.run(line.split(), check=True)
     clean(path, "after what it advised")

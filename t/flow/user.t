@@ -5,28 +5,19 @@ no capability left, and everything it makes is the user's."""
 
 import glob
 import os
-import pwd
 import socket
 import subprocess
 
 import tap
 from logs import Log, counts, read_lines, strict
-from tailrace import PROGRAM, Agent, tempdir
+from tailrace import PROGRAM, Agent
+from users import USER, directory_with, user_for_root
 
-USER = "nobody"
-
-if os.geteuid() != 0:
-    tap.skip_all("only root can become another user")
-user = pwd.getpwnam(USER)
+user = user_for_root("become")
 
 
 def directory():
-    """One that the user can look into and make directories in."""
-    dir = tempdir()
-    os.chmod(dir, 0o755)
-    os.mkdir(f"{dir}/own")
-    os.chown(f"{dir}/own", user.pw_uid, user.pw_gid)
-    return dir
+    return directory_with("own", 0o755)
 
 
 def config(dir, api, data=None):

@@ -2,11 +2,9 @@
 /* Any bytes as a configuration: to a tree, through tables with options of every type and shape,
  * printed, and what was printed read again, which must come to the same. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "config/options.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 struct cfg {
 	bool flag;

@@ -7,14 +7,7 @@
 #include "../unit/view.h"
 #include "codec/json.h"
 #include "plugin/encode.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 static bool is_utf8(tr_str s)
 {
@@ -53,7 +46,6 @@ static void check_json(const struct tr_sb *out, tr_str message, tr_str name, tr_
 	json_decref(j);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const enum tr_encoding encodings[] = { TR_ENC_JSON, TR_ENC_JSON_FLAT, TR_ENC_LOGFMT,
@@ -62,12 +54,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	/* the first byte cuts off the name, the second the value; names are kept for ever, so short
 	 */
-	size_t left = size - 2, nname = data[0] % 4, nvalue = data[1];
-	tr_str rest = { (const char *)data + 2, left };
-	nname = nname < left ? nname : left;
-	nvalue = nvalue < left - nname ? nvalue : left - nname;
-	tr_str name = { rest.p, nname }, value = { rest.p + nname, nvalue },
-	       message = { value.p + nvalue, left - nname - nvalue };
+	struct input in = { data + 2, data + size };
+	tr_str name = take_n(&in, data[0] % 4), value = take_n(&in, data[1]),
+	       message = take_n(&in, size);
 	struct view v;
 	view_init(&v, message);
 	v.cols[v.b.ncols++] = view_column(name, TR_LABEL, TR_CONST);

@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Any bytes as a record: nothing crashes, and what is taken for an event is the same event after it
  * was encoded and read once more. */
-#include <stdio.h>
 
 #include "../unit/view.h"
 #include "codec/event.h"
 #include "plugin/encode.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 /* Names are kept for ever, so few and short ones. */
 static bool may_keep(const struct tr_event *ev)
@@ -56,7 +48,6 @@ static void encode(const struct tr_event *ev, struct tr_sb *out)
 	view_free(&v);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct tr_event_decoder *d = tr_event_decoder_new();

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Any bytes as an expression: a wrong one is wrong at a place inside it; a good one is true or
  * false for each event whichever others are looked at with it, and its negation is the opposite. */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "../unit/view.h"
 #include "plugin/expr.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static struct tr_mask value_of(const struct tr_expr *x, const struct view *v, struct tr_mask among)
 {

@@ -2,22 +2,10 @@
 /* Lines of random names and values, one after the other, are read back by a strict parser and by
  * InfluxDB's way of finding the end of a line: the same lines must come out, with the same strings,
  * and with the same names but for those that were said to be changed. */
-#include <assert.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "codec/lineproto.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(x)                                                                         \
-	do {                                                                            \
-		if (!(x)) {                                                             \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                        \
-		}                                                                       \
-	} while (0)
+#include "fuzz.h"
 
 enum { LINES = 50, PAIRS = 4 };
 
@@ -38,33 +26,6 @@ struct line {
 	unsigned flags[1 + 3 * PAIRS]; /* of each name, in the order in which they are written */
 	int64_t time;
 };
-
-struct input {
-	const uint8_t *p, *end;
-};
-
-static unsigned take(struct input *in)
-{
-	return in->p < in->end ? *in->p++ : 0;
-}
-
-static tr_str take_str(struct input *in, size_t max)
-{
-	size_t n = take(in) % (max + 1);
-	if (n > (size_t)(in->end - in->p))
-		n = (size_t)(in->end - in->p);
-	tr_str s = { (const char *)in->p, n };
-	in->p += n;
-	return s;
-}
-
-static uint64_t take_u64(struct input *in)
-{
-	uint64_t v = 0;
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | take(in);
-	return v;
-}
 
 static struct value take_value(struct input *in)
 {
@@ -114,8 +75,8 @@ static bool put_name(struct tr_sb *sb, tr_str s, enum tr_lineproto_place place, 
 {
 	size_t from = sb->n;
 	*flags = tr_lineproto_name(sb, s, place, safe);
-	MUST(sb->n > from || s.n == 0 || (*flags & TR_LINEPROTO_CHANGED));
-	MUST(!(safe && (*flags & TR_LINEPROTO_UNCLEAR)));
+	CHECK(sb->n > from || s.n == 0 || (*flags & TR_LINEPROTO_CHANGED));
+	CHECK(!(safe && (*flags & TR_LINEPROTO_UNCLEAR)));
 	return sb->n > from;
 }
 
@@ -153,13 +114,13 @@ struct reader {
 
 static char peek(const struct reader *r)
 {
-	MUST(r->p < r->end);
+	CHECK(r->p < r->end);
 	return *r->p;
 }
 
 static void expect(struct reader *r, char c)
 {
-	MUST(peek(r) == c);
+	CHECK(peek(r) == c);
 	r->p++;
 }
 
@@ -180,13 +141,13 @@ static void read_raw(struct reader *r, const char *ends, bool in_pairs, struct t
 {
 	tr_sb_clear(out);
 	while (!strchr(ends, peek(r)) || (!in_pairs && out->n && out->p[out->n - 1] == '\\')) {
-		MUST((unsigned char)*r->p >= 0x20 && *r->p != 0x7f);
+		CHECK((unsigned char)*r->p >= 0x20 && *r->p != 0x7f);
 		if (*r->p == '\\' && in_pairs)
 			tr_sb_chr(out, *r->p++);
-		MUST((unsigned char)peek(r) >= 0x20 && *r->p != 0x7f);
+		CHECK((unsigned char)peek(r) >= 0x20 && *r->p != 0x7f);
 		tr_sb_chr(out, *r->p++);
 	}
-	MUST(out->n > 0);
+	CHECK(out->n > 0);
 }
 
 static void read_measurement(struct reader *r, struct tr_sb *out)
@@ -211,7 +172,7 @@ static void read_field_key(struct reader *r, struct tr_sb *out)
 static void same_name(const struct tr_sb *got, tr_str want, unsigned flags)
 {
 	bool same = tr_str_eq(tr_sb_view(got), want);
-	MUST(same == !(flags & TR_LINEPROTO_CHANGED));
+	CHECK(same == !(flags & TR_LINEPROTO_CHANGED));
 }
 
 static void read_value(struct reader *r, const struct value *want, struct tr_sb *out)
@@ -222,12 +183,12 @@ static void read_value(struct reader *r, const struct value *want, struct tr_sb 
 		while (peek(r) != '"') {
 			if (*r->p == '\\') {
 				r->p++;
-				MUST(peek(r) == '"' || *r->p == '\\');
+				CHECK(peek(r) == '"' || *r->p == '\\');
 			}
 			tr_sb_chr(out, *r->p++);
 		}
 		expect(r, '"');
-		MUST(tr_str_eq(tr_sb_view(out), want->s));
+		CHECK(tr_str_eq(tr_sb_view(out), want->s));
 		return;
 	}
 	while (peek(r) != ',' && *r->p != ' ')
@@ -237,15 +198,15 @@ static void read_value(struct reader *r, const struct value *want, struct tr_sb 
 	double f;
 	switch (want->kind) {
 	case INTEGER:
-		MUST(text.n && text.p[--text.n] == 'i');
-		MUST(tr_str_i64(text, INT64_MIN, INT64_MAX, &i) == 0 && i == want->i);
+		CHECK(text.n && text.p[--text.n] == 'i');
+		CHECK(tr_str_i64(text, INT64_MIN, INT64_MAX, &i) == 0 && i == want->i);
 		break;
 	case FLOAT:
-		MUST(text.n && strspn(tr_sb_cstr(out), "-0123456789.e+") == text.n);
-		MUST(tr_str_f64(text, &f) == 0 && memcmp(&f, &want->f, sizeof(f)) == 0);
+		CHECK(text.n && strspn(tr_sb_cstr(out), "-0123456789.e+") == text.n);
+		CHECK(tr_str_f64(text, &f) == 0 && memcmp(&f, &want->f, sizeof(f)) == 0);
 		break;
 	default:
-		MUST(tr_str_is(text, want->i ? "true" : "false"));
+		CHECK(tr_str_is(text, want->i ? "true" : "false"));
 	}
 }
 
@@ -254,7 +215,7 @@ static void read_line(struct reader *r, const struct line *l)
 	struct tr_sb text = { 0 };
 	const unsigned *flags = l->flags;
 	int64_t time;
-	MUST(peek(r) != '#');
+	CHECK(peek(r) != '#');
 	read_measurement(r, &text);
 	same_name(&text, l->measurement, *flags++);
 	for (size_t i = 0; i < l->ntags; i++) {
@@ -268,7 +229,7 @@ static void read_line(struct reader *r, const struct line *l)
 	for (size_t i = 0; i < l->nfields; i++) {
 		expect(r, i ? ',' : ' ');
 		read_field_key(r, &text);
-		MUST(!tr_str_eq(tr_sb_view(&text), TR_STR("time")));
+		CHECK(!tr_str_eq(tr_sb_view(&text), TR_STR("time")));
 		same_name(&text, l->field_keys[i], *flags++);
 		expect(r, '=');
 		read_value(r, &l->fields[i], &text);
@@ -277,7 +238,7 @@ static void read_line(struct reader *r, const struct line *l)
 	tr_sb_clear(&text);
 	while (peek(r) != '\n')
 		tr_sb_chr(&text, *r->p++);
-	MUST(tr_str_i64(tr_sb_view(&text), INT64_MIN, INT64_MAX, &time) == 0 && time == l->time);
+	CHECK(tr_str_i64(tr_sb_view(&text), INT64_MIN, INT64_MAX, &time) == 0 && time == l->time);
 	expect(r, '\n');
 	tr_sb_free(&text);
 }
@@ -310,7 +271,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct line *lines = calloc(LINES, sizeof(*lines));
 	size_t n = 0, ends[LINES];
 	struct tr_sb body = { 0 };
-	MUST(lines);
+	CHECK(lines);
 	while (in.p < in.end && n < LINES) {
 		struct line *l = &lines[n];
 		unsigned how = take(&in);
@@ -328,12 +289,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		l->time = (int64_t)take_u64(&in);
 		size_t from = body.n;
 		bool good = write_line(&body, l, how >= 192);
-		MUST(!good || how < 192 ||
-		     tr_lineproto_holds((tr_str){ body.p + from, body.n - from }));
+		CHECK(!good || how < 192 ||
+		      tr_lineproto_holds((tr_str){ body.p + from, body.n - from }));
 		if (good && !tr_lineproto_holds((tr_str){ body.p + from, body.n - from })) {
 			body.n = from;
 			good = write_line(&body, l, true);
-			MUST(tr_lineproto_holds((tr_str){ body.p + from, body.n - from }));
+			CHECK(tr_lineproto_holds((tr_str){ body.p + from, body.n - from }));
 		}
 		if (!good) {
 			body.n = from;
@@ -341,16 +302,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		ends[n++] = body.n;
 	}
-	MUST(!body.failed);
+	CHECK(!body.failed);
 	tr_str written = n ? tr_sb_view(&body) : TR_STR("");
 	struct reader r = { written.p, written.p + written.n };
 	const char *at = written.p;
 	for (size_t i = 0; i < n; i++) {
 		read_line(&r, &lines[i]);
 		at = scan_line(at, r.end);
-		MUST(at == written.p + ends[i] && at == r.p);
+		CHECK(at == written.p + ends[i] && at == r.p);
 	}
-	MUST(r.p == r.end);
+	CHECK(r.p == r.end);
 	tr_sb_free(&body);
 	free(lines);
 	return 0;

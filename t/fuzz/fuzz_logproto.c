@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Random rows are gathered and written as a push request, which an independent decoder reads back:
  * the same entries must come out, each under its labels, in order of time. */
-#include <assert.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "codec/logproto.h"
 #include "logproto_decode.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 enum { LABELS = 4, PAIRS = 3, ROWS = 200 };
 
@@ -23,25 +17,6 @@ struct row {
 	struct tr_sb labels; /* as decode_labels shows them */
 	bool seen;
 };
-
-struct input {
-	const uint8_t *p, *end;
-};
-
-static unsigned take(struct input *in)
-{
-	return in->p < in->end ? *in->p++ : 0;
-}
-
-static tr_str take_str(struct input *in, size_t max)
-{
-	size_t n = take(in) % (max + 1);
-	if (n > (size_t)(in->end - in->p))
-		n = (size_t)(in->end - in->p);
-	tr_str s = { (const char *)in->p, n };
-	in->p += n;
-	return s;
-}
 
 /* As it must be read back: U+FFFD is sent as a byte that isn't UTF-8. */
 static void put_value(struct tr_sb *out, tr_str s)
@@ -61,10 +36,7 @@ static int64_t take_time(struct input *in)
 	unsigned how = take(in);
 	if (how < 200)
 		return INT64_C(1800000000000000000) + (int64_t)(how % 16);
-	uint64_t v = 0;
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | take(in);
-	return (int64_t)v;
+	return (int64_t)take_u64(in);
 }
 
 static char *write_pairs(void *ctx, const struct tr_logproto_entry *e, char *to)
@@ -75,41 +47,33 @@ static char *write_pairs(void *ctx, const struct tr_logproto_entry *e, char *to)
 	return to;
 }
 
-#define MUST(x)                                                                         \
-	do {                                                                            \
-		if (!(x)) {                                                             \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                        \
-		}                                                                       \
-	} while (0)
-
 /* What must come out: entry k of `d` is the row, and no earlier row of that stream is missing. */
 static void compare(struct row *rows, size_t n, const struct decoded *d)
 {
-	MUST(d->nentries == n);
+	CHECK(d->nentries == n);
 	for (size_t k = 0; k < d->nentries; k++) {
 		const struct decoded_entry *e = &d->entries[k];
 		struct tr_sb labels = { 0 };
-		MUST(decode_labels(e->labels, &labels));
+		CHECK(decode_labels(e->labels, &labels));
 		struct row *next = NULL;
 		for (size_t i = 0; i < n; i++)
 			if (!rows[i].seen &&
 			    tr_str_eq(tr_sb_view(&rows[i].labels), tr_sb_view(&labels)) &&
 			    (!next || rows[i].time_ns < next->time_ns))
 				next = &rows[i];
-		MUST(next);
+		CHECK(next);
 		next->seen = true;
-		MUST(e->nanos >= 0 && e->nanos < 1000000000);
-		MUST((__int128)e->seconds * 1000000000 + e->nanos == next->time_ns);
-		MUST(tr_str_eq(e->line, next->line));
-		MUST(e->npairs == next->npairs);
+		CHECK(e->nanos >= 0 && e->nanos < 1000000000);
+		CHECK((__int128)e->seconds * 1000000000 + e->nanos == next->time_ns);
+		CHECK(tr_str_eq(e->line, next->line));
+		CHECK(e->npairs == next->npairs);
 		for (size_t i = 0; i < e->npairs; i++)
-			MUST(tr_str_eq(e->pairs[i].name, next->pairs[i].name) &&
-			     tr_str_eq(e->pairs[i].value, next->pairs[i].value));
+			CHECK(tr_str_eq(e->pairs[i].name, next->pairs[i].name) &&
+			      tr_str_eq(e->pairs[i].value, next->pairs[i].value));
 		/* one stream a label set */
 		for (size_t j = 0; j < k; j++)
-			MUST((d->entries[j].stream == e->stream) ==
-			     tr_str_eq(d->entries[j].labels, e->labels));
+			CHECK((d->entries[j].stream == e->stream) ==
+			      tr_str_eq(d->entries[j].labels, e->labels));
 		tr_sb_free(&labels);
 	}
 }
@@ -123,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct tr_logproto_label labels[LABELS];
 	size_t n = 0, nlabels = 0;
 	uint32_t batch = 0;
-	MUST(rows && lp);
+	CHECK(rows && lp);
 
 	while (in.p < in.end && n < ROWS) {
 		unsigned what = take(&in);
@@ -171,20 +135,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					       .line = row->line,
 					       .meta_bytes = (uint32_t)meta,
 					       .row = (uint32_t)n };
-		MUST(tr_logproto_stream(lp, row->values, &e.stream) == 0);
-		MUST(tr_logproto_add(lp, &e) == 0);
+		CHECK(tr_logproto_stream(lp, row->values, &e.stream) == 0);
+		CHECK(tr_logproto_add(lp, &e) == 0);
 		n++;
 	}
 
 	size_t bytes = tr_logproto_size(lp);
 	char *body = malloc(bytes + 1);
-	MUST(body);
+	CHECK(body);
 	body[bytes] = 0x55;
-	MUST(tr_logproto_write(lp, write_pairs, rows, body) == 0);
-	MUST(body[bytes] == 0x55);
+	CHECK(tr_logproto_write(lp, write_pairs, rows, body) == 0);
+	CHECK(body[bytes] == 0x55);
 	struct decoded d;
-	MUST(decode_push((tr_str){ body, bytes }, &d));
-	MUST(d.nstreams == tr_logproto_streams(lp));
+	CHECK(decode_push((tr_str){ body, bytes }, &d));
+	CHECK(d.nstreams == tr_logproto_streams(lp));
 	compare(rows, n, &d);
 
 	decoded_free(&d);

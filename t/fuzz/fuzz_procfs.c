@@ -4,8 +4,7 @@
 #include "../../plugins/source_procfs/filesystem.h"
 #include "../../plugins/source_procfs/processes.h"
 #include "../unit/procfs_out.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void mounts(tr_str text)
 {

@@ -3,17 +3,9 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "../../plugins/transform_regex/types.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 /* The text without sign and leading zeros is the value's own. */
 static void check_int(tr_str s, int64_t v)
@@ -34,7 +26,6 @@ static void check_int(tr_str s, int64_t v)
 	CHECK(tr_str_eq(s, (tr_str){ digits, (size_t)(n - (v < 0)) }));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	tr_str s = { (const char *)data, size };
@@ -46,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (regex_convert(s, TR_INT, &c)) {
 		CHECK(c.type == TR_INT);
 		check_int(s, c.i);
-		CHECK(size >= 400 || regex_convert(s, TR_FLOAT, &c)); /* unless it is too long for one */
+		CHECK(size >= 400 ||
+		      regex_convert(s, TR_FLOAT, &c)); /* unless it is too long for one */
 	}
 	c.type = TR_NONE;
 	if (regex_convert(s, TR_FLOAT, &c)) {

@@ -1,19 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Any bytes as message, values and names: what is written is a message by RFC 5424's grammar, read
  * here by a parser of its own, whose MSG is the message; with one_line it has no line end. */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "../unit/view.h"
 #include "codec/rfc5424.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 /* Reads bytes for which good(c) holds, at least one and at most max. */
 static const char *skip(const char *p, const char *end, size_t max, bool sd_name)
@@ -77,7 +68,6 @@ static void is_message(tr_str s, tr_str msg)
 	CHECK(tr_str_eq((tr_str){ p, (size_t)(end - p) }, msg));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const names[] = { "facility", "severity", "level", "host",
@@ -86,12 +76,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	/* The first byte cuts off the name, the second the value; names are kept for ever, so
 	 * short. */
-	size_t left = size - 3, nname = data[0] % 6, nvalue = data[1];
-	tr_str rest = { (const char *)data + 3, left };
-	nname = nname < left ? nname : left;
-	nvalue = nvalue < left - nname ? nvalue : left - nname;
-	tr_str name = { rest.p, nname }, value = { rest.p + nname, nvalue },
-	       message = { value.p + nvalue, left - nname - nvalue };
+	struct input in = { data + 3, data + size };
+	tr_str name = take_n(&in, data[0] % 6), value = take_n(&in, data[1]),
+	       message = take_n(&in, size);
 	struct view v;
 	view_init(&v, message);
 	v.cols[v.b.ncols++] = view_column(name, TR_LABEL, TR_CONST);

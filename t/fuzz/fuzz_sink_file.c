@@ -2,21 +2,13 @@
 /* The file sink's two readers of others' bytes. An input that begins with g or z is a compressed
  * file's content: the end that is found lies in it, and what is packed after it is found too. Any
  * other is a path option and, after a newline, a value: what is rendered never leaves the base. */
-#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../plugins/sink_file/pack.h"
 #include "../../plugins/sink_file/path.h"
 #include "../unit/view.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 static void find_end(enum compression how, tr_str content)
 {
@@ -70,7 +62,6 @@ static void render(tr_str source, tr_str value)
 	file_path_free(&p);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	tr_str in = { (const char *)data, size };

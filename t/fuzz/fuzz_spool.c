@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Whatever a segment and a ledger hold: every frame that is found is within the bytes and is found
- * again by itself, and the search ends. The first byte says which it is. */
-#include <stdlib.h>
+ * again by itself, and the search ends. Of frames as they are written, some bytes of which are then
+ * changed, all others are found. The first byte says which it is. */
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "flow/spool_parts.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void walk(const char *p, size_t n, size_t in_file)
 {
@@ -35,12 +34,55 @@ static void walk(const char *p, size_t n, size_t in_file)
 	tr_sb_free(&payload);
 }
 
+static void damage(struct input in)
+{
+	enum { FRAMES = 8 };
+	uint64_t begin[FRAMES + 1];
+	bool hit[FRAMES] = { false };
+	struct tr_sb seg = { 0 }, payload = { 0 };
+	struct tr_spool_head h = { .version = TR_SPOOL_VERSION };
+	for (unsigned i = 0; i < FRAMES; i++) {
+		tr_str text = take_str(&in, 60);
+		begin[i] = seg.n;
+		h.flags = take(&in) & TR_SPOOL_CUT;
+		h.events = take(&in);
+		tr_spool_head_put(&seg, 1, seg.n, &h, text);
+		tr_sb_str(&seg, text);
+		h.first_event += h.events;
+	}
+	begin[FRAMES] = seg.n;
+	CHECK(!seg.failed);
+	while (in.p < in.end) {
+		size_t at = (take(&in) << 8 | take(&in)) % seg.n;
+		seg.p[at] ^= (char)take(&in);
+		for (unsigned i = 0; i < FRAMES; i++)
+			hit[i] |= at >= begin[i] && at < begin[i + 1];
+	}
+	walk(seg.p, seg.n, seg.n / 2);
+	struct tr_spool_seg g = { .fd = -1, .number = 1, .size = seg.n, .mem = seg.p };
+	uint64_t at = 0, found;
+	for (unsigned i = 0; i < FRAMES; i++) {
+		if (hit[i])
+			continue;
+		while (tr_spool_head_find(&g, at, &found, &h) == 1 && found < begin[i])
+			at = found + 1;
+		CHECK(found == begin[i] && tr_spool_payload_at(&g, found, &h, &payload) == 1);
+		CHECK(payload.n == begin[i + 1] - begin[i] - TR_SPOOL_HEAD);
+	}
+	tr_sb_free(&payload);
+	tr_sb_free(&seg);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size == 0)
 		return 0;
 	const char *p = (const char *)data + 1;
 	size_t n = size - 1;
+	if (data[0] == 'F') {
+		damage((struct input){ data + 1, data + size });
+		return 0;
+	}
 	if (data[0] == 'L') {
 		struct tr_spool_ledger l = { 0 }, again = { 0 };
 		struct tr_sb sb = { 0 };

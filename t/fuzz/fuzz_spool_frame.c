@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Any bytes as a spool's frame, packed as frames are or as they come: nothing crashes, and what is
  * read as events is the same after it was written and read once more. The first byte says which. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <zstd.h>
 
 #include "flow/ack.h"
 #include "flow/spool_frame.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 static void on_advance(struct tr_ack_line *line, void *range)
 {
@@ -50,7 +41,6 @@ static void round_trip(struct tr_spool_codec *c, tr_str payload, struct tr_accou
 	tr_sb_free(&second);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct tr_waker waker = { no_wake };

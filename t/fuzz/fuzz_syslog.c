@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A stream of syslog, all at once and in pieces: the frames are the same, every message parses to
  * slices of itself, and structured data that was let through can be gone through. */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "codec/syslog.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 #define MAX 480
 
@@ -81,7 +72,6 @@ static void frames(struct tr_syslog_ctx *ctx, enum tr_syslog_framing framing, un
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct tr_zone *zone;       /* made once: */

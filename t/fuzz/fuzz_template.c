@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Any bytes as a template: a wrong one is wrong at a place inside it; a good one, rendered for an
  * event that has some of its names, leaves the output as it was or with more. */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "../unit/view.h"
 #include "plugin/template.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void render(const struct tr_template *t)
 {

@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A format, a newline and two texts on a line each: nothing crashes, a time that is read is a
  * multiple of its resolution, and the cache changes no answer. */
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "codec/time.h"
-
-#define CHECK(what)                                                                \
-	do {                                                                       \
-		if (!(what)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			abort();                                                   \
-		}                                                                  \
-	} while (0)
+#include "fuzz.h"
 
 static tr_str take_line(tr_str *s)
 {
@@ -24,7 +15,6 @@ static tr_str take_line(tr_str *s)
 	return line;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	tr_str rest = { (const char *)data, size };

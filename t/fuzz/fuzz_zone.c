@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Any bytes as a TZif file: refused, or a zone whose stretches of time hold what was asked for. */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "codec/zone.h"
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const int64_t at[] = { -62135596800, -2208988800, 0,           951782400,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The main of a fuzz target that was built without libFuzzer: feeds the target each file of its
  * corpus, once, so that `make check` replays every input that ever broke it. A crash ends the
  * program, which the missing TAP lines then show. */

@@ -161,12 +161,13 @@ def S10_replies_that_hang_break_off_or_come_in_pieces():
         Answer(raw=b"HTTP/1.1 20", cut=11),  # not even a status
         Answer(raw=b"not HTTP at all\r\n\r\n"),
         Answer(500, body=b"x" * 5000, pieces=100, pause=0.001),
+        Answer(503, body=b"x" * 100, pieces=50, pause=5),  # stands still: the timeout again
         Answer(503, chunked=True, body=b"later", trailer=b"rubbish"),
     ])
     log = write(dir, 100)
     with agent(peer, dir, "    timeout: 1s") as a:
         all_sent(a, 100)
-        tap.ok(len(peer.requests) >= 7, "each was tried again")
+        tap.ok(len(peer.requests) >= 8, "each was tried again")
         strict(peer.lines(), counts(log))
         tap.is_(a.stop(), 0, "exit code")
 
