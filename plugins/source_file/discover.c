@@ -154,7 +154,10 @@ static void on_file(struct source *s, const struct found_file *f)
 	}
 	if (g) {
 		/* renamed, perhaps out of its family's directories */
-		if (!g->live && !g->busy && (!g->path || strcmp(g->path, f->path) != 0))
+		bool moved = !g->live && (!g->path || strcmp(g->path, f->path) != 0);
+		if (moved && g->busy)
+			s->walk_again = true; /* it is being judged by where it was */
+		else if (moved)
 			gen_set_path(s, g, f->real ? f->real : f->path);
 		family_due(s, g->log->family);
 		if (l && l->family != g->log->family)
@@ -244,7 +247,9 @@ static void walk_done(void *arg)
 		soonest = job->took_ns * TOOK_TIMES;
 	s->walk_not_before_ns = now + soonest;
 	int64_t every = any_polled(s) ? s->cfg->discover_ns : BACKSTOP_NS;
-	s->walk_at_ns = now + (every < BACKSTOP_NS ? every : BACKSTOP_NS);
+	every = now + (every < BACKSTOP_NS ? every : BACKSTOP_NS);
+	if (s->walk_at_ns > every) /* else it was wanted sooner meanwhile */
+		s->walk_at_ns = every;
 	s->walk_again = s->walk_again || w->failed;
 	walk_clear(w);
 	free(job);
@@ -262,6 +267,7 @@ static void start_walk(struct source *s, int64_t now)
 		s->walk_again = false;
 		if (tr_host_io(s->host, walk_fn, walk_done, job) == 0) {
 			s->walking = true;
+			s->walk_at_ns = TR_NEVER;
 			return;
 		}
 	}

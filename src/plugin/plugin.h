@@ -23,7 +23,7 @@
 #include "plugin/regex.h"
 #include "plugin/template.h"
 
-#define TR_PLUGIN_ABI 4u
+#define TR_PLUGIN_ABI 5u
 
 /* ---- options ---- */
 
