@@ -4,19 +4,22 @@
 `t/servers/install promtail` builds Promtail; make bench says which of them it goes without."""
 
 import functools
+import json
 import os
+import re
 import subprocess
 import time
+import urllib.request
 
 import servers
 import tap
 import work
 from cost import Cost, Receiver
 from kafka import MockKafka
-from tailrace import TOP_SRC, free_port, tempdir, yaml
+from tailrace import TOP_SRC, free_port, tempdir
 
 MAX_WAIT_S = 600
-QUIET_S = 1.2  # Promtail waits a second for more
+QUIET_S = 0.7
 
 
 @functools.cache
@@ -34,46 +37,65 @@ def program(name):
     return f"{root}/bin/{name}" if root else servers.have(name)
 
 
-def cost_of(log, dir, *command):
-    """What another agent costs until it has read the log to its end and has stopped working on it."""
-    began = time.monotonic()
-    server = servers.Server(*command, dir=dir).start()
-    pid, size = server.process.pid, os.path.getsize(log)
+class Other:
+    """Another agent that reads a log."""
 
-    def stat(path):
-        with open(path) as f:
+    def __init__(self, log, dir, *command):
+        self.log, self.size, self.command = log, os.path.getsize(log), command
+        self.began, self.ended = time.monotonic(), None
+        self.server = servers.Server(*command, dir=dir).start()
+        self.pid = self.server.process.pid
+
+    def _stat(self, task=""):
+        with open(f"/proc/{self.pid}{task}/stat") as f:
             return f.read().rpartition(")")[2].split()
 
-    def cpu_s():
-        fields = stat(f"/proc/{pid}/stat")
+    def _cpu_s(self):
+        fields = self._stat()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def works():
-        return any(stat(f"/proc/{pid}/task/{t}/stat")[0] in "RD" for t in os.listdir(f"/proc/{pid}/task"))
+    def _works(self):
+        return any(self._stat(f"/task/{t}")[0] in "RD" for t in os.listdir(f"/proc/{self.pid}/task"))
 
-    def position(fd):
+    def _position(self, fd):
         try:
-            if os.readlink(f"/proc/{pid}/fd/{fd}") != log:
+            if os.readlink(f"/proc/{self.pid}/fd/{fd}") != self.log:
                 return 0
-            with open(f"/proc/{pid}/fdinfo/{fd}") as f:
+            with open(f"/proc/{self.pid}/fdinfo/{fd}") as f:
                 return int(f.readline().split()[1])
         except OSError:
             return 0
 
-    def read_all():
-        tap.need(server.process.poll() is None, f"{command[0]} runs: {server.log()[-2000:]}")
-        return any(position(fd) >= size for fd in os.listdir(f"/proc/{pid}/fd"))
-    tap.wait_until(read_all, MAX_WAIT_S, f"{command[0]} reads its file: {server.log()[-2000:]}")
-    cpu, quiet = cpu_s(), time.monotonic()
-    while time.monotonic() - quiet < QUIET_S:
-        time.sleep(0.01)
-        # it may look at its file now and then
-        if works() or cpu_s() > cpu + 0.02:
-            cpu, quiet = cpu_s(), time.monotonic()
-    with open(f"/proc/{pid}/status") as f:
-        peak_kib = next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
-    server.stop()
-    return Cost(size, cpu, quiet - began, peak_kib)
+    def wait_for(self, done):
+        def runs_and_is_done():
+            tap.need(self.server.process.poll() is None, f"{self.command[0]} runs: {self.server.log()[-2000:]}")
+            return done()
+        tap.wait_until(runs_and_is_done, MAX_WAIT_S, f"{self.command[0]} comes to the end of its file")
+
+    def wait_until_quiet(self):
+        """It has read its file to the end, and has stopped working on what it read."""
+        self.wait_for(lambda: any(self._position(fd) >= self.size for fd in os.listdir(f"/proc/{self.pid}/fd")))
+        cpu, quiet = self._cpu_s(), time.monotonic()
+        while time.monotonic() - quiet < QUIET_S:
+            time.sleep(0.01)
+            # it may look at its file now and then
+            if self._works() or self._cpu_s() > cpu + 0.02:
+                cpu, quiet = self._cpu_s(), time.monotonic()
+        self.ended = quiet
+
+    def stop(self):
+        """What it has cost until now."""
+        cpu_s, wall_s = max(self._cpu_s(), 0.01), (self.ended or time.monotonic()) - self.began
+        with open(f"/proc/{self.pid}/status") as f:
+            peak_kib = next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+        self.server.stop()
+        return Cost(self.size, cpu_s, wall_s, peak_kib)
+
+
+def cost_of(log, dir, *command):
+    other = Other(log, dir, *command)
+    other.wait_until_quiet()
+    return other.stop()
 
 
 def rsyslog(log, action, end="\\n", module=""):
@@ -104,19 +126,32 @@ def syslog_ng(log, destination):
 
 
 def promtail(log, *stages):
-    """To the Loki sink's receiver. Batches of its default size."""
-    dir = tempdir()
+    """To the Loki sink's receiver, with its batches as they are by default; it counts what it has sent."""
+    dir, port = tempdir(), free_port()
+    with open(log, "rb") as f:
+        lines = sum(1 for _ in f)
+
+    def sent():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as r:
+                found = re.search(rb"^promtail_sent_entries_total\S* (\S+)", r.read(), re.MULTILINE)
+        except OSError:
+            return False
+        time.sleep(0.1)  # asking costs it something, too
+        return found and float(found[1]) >= lines
     with Receiver() as receiver:
         with open(f"{dir}/promtail.yaml", "w") as f:
-            f.write(yaml({
-                "server": {"http_listen_address": "127.0.0.1", "http_listen_port": free_port(),
+            json.dump({
+                "server": {"http_listen_address": "127.0.0.1", "http_listen_port": port,
                            "grpc_listen_address": "127.0.0.1", "grpc_listen_port": free_port(),
                            "log_level": "warn"},
                 "positions": {"filename": f"{dir}/positions.yaml"},
                 "clients": [{"url": f"{receiver.url}/loki/api/v1/push"}],
-                "scrape_configs": [{"job_name": "b", "pipeline_stages": list(stages), "static_configs": [
-                    {"targets": ["localhost"], "labels": {"job": "nginx", "__path__": log}}]}]}))
-        return cost_of(log, dir, program("promtail"), f"-config.file={dir}/promtail.yaml")
+                "scrape_configs": [{"job_name": "b", "pipeline_stages": stages, "static_configs": [
+                    {"targets": ["localhost"], "labels": {"job": "nginx", "__path__": log}}]}]}, f)
+        other = Other(log, dir, program("promtail"), f"-config.file={dir}/promtail.yaml")
+        other.wait_for(sent)
+        return other.stop()
 
 
 def tcp(fn):
