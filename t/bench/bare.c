@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The loops that bound the agent, with nothing around them: read and split into lines; the same and
- * match each; the same and encode and compress them for Loki. bare split|regex|loki FILE [PATTERN]
- */
+/* The loops that bound the agent, with nothing around them: read and split into lines; match each;
+ * encode them as they are or with what was captured, and compress. What each kind does is in
+ * `kinds`. */
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pcre2.h>
 #include <snappy-c.h>
 #include <stdbool.h>
@@ -13,24 +14,66 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #define READ_BYTES    (256 * 1024)
 #define REQUEST_BYTES (1024 * 1024)
+#define MAX_CAPTURES  32
+#define INFLUX_EVENTS 5000 /* a request */
+
+struct loop;
+typedef void (*encode_fn)(struct loop *l, const char *line, size_t n);
+typedef size_t (*compress_fn)(struct loop *l);
+
+struct kind {
+	const char *name;
+	bool match;
+	encode_fn encode;
+	compress_fn compress;
+};
 
 struct loop {
-	pcre2_code *re; /* NULL: lines aren't matched */
+	const struct kind *kind;
+	pcre2_code *re;
 	pcre2_match_data *match;
-	bool encode;
+	uint32_t ncaptures;
+	const char *names[MAX_CAPTURES + 1]; /* by the group's number */
 	char *request, *compressed;
-	size_t request_n, compressed_cap;
-	uint64_t bytes, lines, matched, sent_bytes;
+	size_t request_n, compressed_cap, request_lines;
+	z_stream gzip;
+	uint64_t lines, matched, sent_bytes;
+	int to; /* a socket for whole lines, -1: none */
 };
 
 static void die(const char *what)
 {
 	fprintf(stderr, "bare: %s: %s\n", what, strerror(errno));
 	exit(1);
+}
+
+static void send_request(struct loop *l)
+{
+	l->sent_bytes += l->kind->compress ? l->kind->compress(l) : l->request_n;
+	l->request_n = l->request_lines = 0;
+}
+
+static const char *capture(struct loop *l, uint32_t i, const char *line, size_t *n)
+{
+	const PCRE2_SIZE *at = pcre2_get_ovector_pointer(l->match) + 2 * i;
+	*n = at[0] == PCRE2_UNSET ? 0 : at[1] - at[0];
+	return line + (*n ? at[0] : 0);
+}
+
+/* ---- Loki: logproto, snappy */
+
+static size_t with_snappy(struct loop *l)
+{
+	size_t n = l->compressed_cap;
+	if (snappy_compress(l->request, l->request_n, l->compressed, &n) != SNAPPY_OK)
+		die("snappy");
+	return n;
 }
 
 static char *put_varint(char *p, uint64_t v)
@@ -51,45 +94,183 @@ static size_t varint_len(uint64_t v)
 	return n;
 }
 
-static void send_request(struct loop *l)
+static size_t text_len(size_t n)
 {
-	size_t n = l->compressed_cap;
-	if (snappy_compress(l->request, l->request_n, l->compressed, &n) != SNAPPY_OK)
-		die("snappy");
-	l->sent_bytes += n;
-	l->request_n = 0;
+	return 1 + varint_len(n) + n;
+}
+
+static char *put_text(char *p, unsigned field, const char *text, size_t n)
+{
+	*p++ = (char)(field << 3 | 2);
+	p = put_varint(p, n);
+	memcpy(p, text, n);
+	return p + n;
+}
+
+/* structuredMetadata = 3 { name = 1; value = 2 }, one a capture. */
+static char *put_metadata(struct loop *l, char *p, const char *line)
+{
+	for (uint32_t i = 1; i <= l->ncaptures; i++) {
+		size_t n, name_n = strlen(l->names[i]);
+		const char *text = capture(l, i, line, &n);
+		*p++ = 3 << 3 | 2;
+		p = put_varint(p, text_len(name_n) + text_len(n));
+		p = put_text(p, 1, l->names[i], name_n);
+		p = put_text(p, 2, text, n);
+	}
+	return p;
+}
+
+static size_t metadata_len(struct loop *l, const char *line)
+{
+	size_t sum = 0;
+	for (uint32_t i = 1; i <= l->ncaptures; i++) {
+		size_t n;
+		capture(l, i, line, &n);
+		sum += text_len(text_len(strlen(l->names[i])) + text_len(n));
+	}
+	return sum;
 }
 
 /* An entry of one stream: EntryAdapter { timestamp = 1 { seconds = 1; nanos = 2 }; line = 2 }. */
-static void encode(struct loop *l, const char *line, size_t n)
+static void encode_entry(struct loop *l, const char *line, size_t n, bool metadata)
 {
-	if (l->request_n + n + 64 > REQUEST_BYTES)
+	size_t metadata_n = metadata ? metadata_len(l, line) : 0;
+	if (l->request_n + n + metadata_n + 64 > REQUEST_BYTES)
 		send_request(l);
 	uint64_t seconds = 1700000000, nanos = l->lines % 1000000000;
 	size_t time_n = 2 + varint_len(seconds) + varint_len(nanos);
-	size_t entry_n = 2 + time_n + 1 + varint_len(n) + n;
 	char *p = l->request + l->request_n;
 	*p++ = 2 << 3 | 2;
-	p = put_varint(p, entry_n);
+	p = put_varint(p, 2 + time_n + text_len(n) + metadata_n);
 	*p++ = 1 << 3 | 2;
 	*p++ = (char)time_n;
 	*p++ = 1 << 3;
 	p = put_varint(p, seconds);
 	*p++ = 2 << 3;
 	p = put_varint(p, nanos);
-	*p++ = 2 << 3 | 2;
-	p = put_varint(p, n);
-	memcpy(p, line, n);
-	l->request_n = (size_t)(p + n - l->request);
+	p = put_text(p, 2, line, n);
+	if (metadata)
+		p = put_metadata(l, p, line);
+	l->request_n = (size_t)(p - l->request);
 }
+
+static void encode_line(struct loop *l, const char *line, size_t n)
+{
+	encode_entry(l, line, n, false);
+}
+
+static void encode_captures(struct loop *l, const char *line, size_t n)
+{
+	encode_entry(l, line, n, true);
+}
+
+/* ---- InfluxDB: line protocol, gzip at the sink's level */
+
+static size_t with_gzip(struct loop *l)
+{
+	z_stream *z = &l->gzip;
+	z->next_in = (Bytef *)l->request;
+	z->avail_in = (uInt)l->request_n;
+	z->next_out = (Bytef *)l->compressed;
+	z->avail_out = (uInt)l->compressed_cap;
+	if (deflate(z, Z_FINISH) != Z_STREAM_END)
+		die("deflate");
+	size_t n = z->total_out;
+	deflateReset(z);
+	return n;
+}
+
+static char *put_bytes(char *p, const char *text, size_t n)
+{
+	memcpy(p, text, n);
+	return p + n;
+}
+
+/* name="value", in which quotes and backslashes are escaped. */
+static char *put_field(char *p, const char *name, const char *text, size_t n)
+{
+	const char *end = text + n;
+	p = put_bytes(p, name, strlen(name));
+	p = put_bytes(p, "=\"", 2);
+	if (memchr(text, '\\', n)) {
+		for (; text < end; *p++ = *text++)
+			if (*text == '"' || *text == '\\')
+				*p++ = '\\';
+	} else {
+		for (const char *q; (q = memchr(text, '"', (size_t)(end - text))); text = q + 1) {
+			p = put_bytes(p, text, (size_t)(q - text));
+			p = put_bytes(p, "\\\"", 2);
+		}
+		p = put_bytes(p, text, (size_t)(end - text));
+	}
+	*p++ = '"';
+	return p;
+}
+
+static void encode_point(struct loop *l, const char *line, size_t n, bool message)
+{
+	static const char tags[] = "nginx,filename=/var/log/nginx/access.log,host=web1 ";
+	/* a capture is part of the line; each may be escaped */
+	if (l->request_lines == INFLUX_EVENTS || l->request_n + 4 * n + 1024 > REQUEST_BYTES)
+		send_request(l);
+	char *p = put_bytes(l->request + l->request_n, tags, sizeof(tags) - 1);
+	for (uint32_t i = 1; i <= l->ncaptures; i++) {
+		size_t text_n;
+		const char *text = capture(l, i, line, &text_n);
+		p = put_field(p, l->names[i], text, text_n);
+		*p++ = ',';
+	}
+	p = message ? put_field(p, "message", line, n) : p - 1;
+	*p++ = ' ';
+	uint64_t ns = 1700000000000000000 + l->lines;
+	char *digits_end = p + 19;
+	for (char *d = digits_end; d > p; ns /= 10)
+		*--d = (char)('0' + ns % 10);
+	*digits_end = '\n';
+	l->request_n = (size_t)(digits_end + 1 - l->request);
+	l->request_lines++;
+}
+
+static void encode_fields(struct loop *l, const char *line, size_t n)
+{
+	encode_point(l, line, n, false);
+}
+
+static void encode_fields_and_message(struct loop *l, const char *line, size_t n)
+{
+	encode_point(l, line, n, true);
+}
+
+/* ---- lines */
+
+static const struct kind kinds[] = {
+	{ "split", false, NULL, NULL },
+	{ "tcp", false, NULL, NULL },
+	{ "regex", true, NULL, NULL },
+	{ "lines", false, encode_line, with_snappy },
+	{ "loki", true, encode_line, with_snappy },
+	{ "metadata", true, encode_captures, with_snappy },
+	{ "influxdb", true, encode_fields, NULL },
+	{ "influxdb-gzip", true, encode_fields_and_message, with_gzip },
+};
 
 static void on_line(struct loop *l, const char *line, size_t n)
 {
+	bool match = l->kind->match;
 	l->lines++;
-	if (l->re)
-		l->matched += pcre2_jit_match(l->re, (PCRE2_SPTR)line, n, 0, 0, l->match, NULL) > 0;
-	if (l->encode)
-		encode(l, line, n);
+	if (match && pcre2_jit_match(l->re, (PCRE2_SPTR)line, n, 0, 0, l->match, NULL) <= 0)
+		return;
+	l->matched += match;
+	if (l->kind->encode)
+		l->kind->encode(l, line, n);
+}
+
+static void write_lines(struct loop *l, const char *lines, size_t n)
+{
+	for (ssize_t k; n; lines += k, n -= (size_t)k)
+		if ((k = send(l->to, lines, n, MSG_NOSIGNAL)) < 0)
+			die("send");
 }
 
 static void run(struct loop *l, int fd)
@@ -100,10 +281,11 @@ static void run(struct loop *l, int fd)
 	if (!buf)
 		die("malloc");
 	for (ssize_t n; (n = read(fd, at, READ_BYTES)) > 0;) {
-		char *line = at - rest, *end = at + n;
-		l->bytes += (uint64_t)n;
+		char *line = at - rest, *begin = line, *end = at + n;
 		for (char *nl; (nl = memchr(line, '\n', (size_t)(end - line))); line = nl + 1)
 			on_line(l, line, (size_t)(nl - line));
+		if (l->to >= 0)
+			write_lines(l, begin, (size_t)(line - begin));
 		rest = (size_t)(end - line);
 		if (rest > READ_BYTES)
 			die("line too long");
@@ -114,6 +296,21 @@ static void run(struct loop *l, int fd)
 	free(buf);
 }
 
+static void name_captures(struct loop *l)
+{
+	uint32_t nnames, entry_n;
+	const char *entry;
+	pcre2_pattern_info(l->re, PCRE2_INFO_CAPTURECOUNT, &l->ncaptures);
+	pcre2_pattern_info(l->re, PCRE2_INFO_NAMECOUNT, &nnames);
+	pcre2_pattern_info(l->re, PCRE2_INFO_NAMEENTRYSIZE, &entry_n);
+	pcre2_pattern_info(l->re, PCRE2_INFO_NAMETABLE, &entry);
+	if (l->ncaptures > MAX_CAPTURES || nnames != l->ncaptures)
+		die("a name for each capture");
+	/* pcre2api(3): the group's number in two bytes, then its name */
+	for (uint32_t i = 0; i < nnames; i++, entry += entry_n)
+		l->names[(unsigned char)entry[0] << 8 | (unsigned char)entry[1]] = entry + 2;
+}
+
 static void compile(struct loop *l, const char *pattern)
 {
 	int code;
@@ -122,20 +319,39 @@ static void compile(struct loop *l, const char *pattern)
 	if (!l->re || pcre2_jit_compile(l->re, PCRE2_JIT_COMPLETE) < 0)
 		die("pattern");
 	l->match = pcre2_match_data_create_from_pattern(l->re, NULL);
+	name_captures(l);
+}
+
+static int connect_to(const char *port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)atoi(port)),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		die("connect");
+	return fd;
 }
 
 int main(int argc, char **argv)
 {
-	struct loop l = { 0 };
-	if (argc < 3 || (strcmp(argv[1], "split") != 0 && argc < 4)) {
-		fprintf(stderr, "usage: bare split|regex|loki FILE [PATTERN]\n");
+	struct loop l = { .to = -1 };
+	for (size_t i = 0; argc == 4 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(argv[1], kinds[i].name) == 0)
+			l.kind = &kinds[i];
+	if (!l.kind) {
+		fprintf(stderr, "usage: bare KIND FILE PATTERN|PORT\n");
 		return 64;
 	}
-	if (strcmp(argv[1], "split") != 0)
+	if (l.kind->match)
 		compile(&l, argv[3]);
-	l.encode = strcmp(argv[1], "loki") == 0;
-	l.compressed_cap = snappy_max_compressed_length(REQUEST_BYTES);
-	l.request = malloc(REQUEST_BYTES);
+	else if (strcmp(l.kind->name, "tcp") == 0)
+		l.to = connect_to(argv[3]);
+	/* 16 more window bits make it gzip's format (zlib.h) */
+	if (deflateInit2(&l.gzip, 1, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		die("zlib");
+	l.compressed_cap = 2 * snappy_max_compressed_length(REQUEST_BYTES);
+	l.request = malloc(2 * REQUEST_BYTES);
 	l.compressed = malloc(l.compressed_cap);
 	int fd = open(argv[2], O_RDONLY);
 	if (fd < 0 || !l.request || !l.compressed)

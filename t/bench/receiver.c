@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A destination that costs next to nothing: takes HTTP requests on loopback, throws their bodies
- * away without copying them and answers 204. Prints its port; on SIGTERM requests and bytes. */
+ * away without copying them and answers 204; `receiver raw`: throws away whatever comes. Prints its
+ * port; on SIGTERM requests and bytes. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ struct conn {
 	char head[MAX_HEAD + 1];
 };
 
+static bool raw;
 static struct conn *conns[MAX_CONNS];
 static size_t nconns;
 static uint64_t nrequests, nbytes;
@@ -80,6 +82,10 @@ static bool on_readable(struct conn *c)
 		ssize_t n = recv(c->fd, NULL, want, MSG_TRUNC);
 		if (n <= 0)
 			return n < 0 && errno == EAGAIN;
+		if (raw) {
+			nbytes += (uint64_t)n;
+			return true;
+		}
 		c->body_left -= (uint64_t)n;
 		return c->body_left > 0 || request_done(c);
 	}
@@ -105,6 +111,8 @@ static void on_connection(int listener)
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	c->fd = fd;
+	c->in_body = raw;
+	c->body_left = UINT64_MAX;
 	conns[nconns++] = c;
 }
 
@@ -129,9 +137,10 @@ static int listen_on_loopback(void)
 	return fd;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	sigset_t end;
+	raw = argc > 1 && strcmp(argv[1], "raw") == 0;
 	sigemptyset(&end);
 	sigaddset(&end, SIGTERM);
 	sigaddset(&end, SIGINT);
@@ -145,7 +154,8 @@ int main(void)
 			fds[2 + i] = (struct pollfd){ .fd = conns[i]->fd, .events = POLLIN };
 		if (poll(fds, 2 + polled, -1) < 0 && errno != EINTR)
 			die("poll");
-		if (fds[0].revents)
+		/* of raw bytes all that was sent is counted */
+		if (fds[0].revents && (!raw || nconns == 0))
 			break;
 		/* From the end, since one that ends is replaced by the last. */
 		for (size_t i = polled; i > 0; i--)

@@ -1,47 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rows of input bytes per CPU-second: an agent that reads a log to its end, and the bare loop that bounds
-the same work."""
+the same work. There is none of parsing JSON yet, because there is no transform for it."""
 
 import os
 import socket
-import subprocess
-import sys
 import time
 
-import servers
 import tap
 import work
+from cost import Cost, Receiver, measured
 from kafka import MockKafka
 from tailrace import PROGRAM, TOP_BUILD, Agent, free_port, tempdir, yaml
 
 BARE = os.path.join(TOP_BUILD, "t/bench/bare")
 BARE_KAFKA = os.path.join(TOP_BUILD, "t/bench/bare_kafka")
-MEASURE = os.path.join(TOP_BUILD, "t/bench/measure")
-RECEIVER = os.path.join(TOP_BUILD, "t/bench/receiver")
-
-
-class Cost:
-    def __init__(self, size, cpu_s, wall_s, peak_kib):
-        self.speed = size / 1e6 / cpu_s
-        self.wall_s = wall_s
-        self.peak_mib = peak_kib / 1024
-
-
-def median(costs):
-    return sorted(costs, key=lambda c: c.speed)[len(costs) // 2]
-
-
-def measured(size, *command):
-    r = subprocess.run([MEASURE, *command], capture_output=True, text=True)
-    if r.returncode:
-        sys.exit(f"{command[0]} ended with {r.returncode}:\n{r.stderr}")
-    cpu_s, wall_s, peak_kib = r.stdout.split()
-    return Cost(size, float(cpu_s), float(wall_s), int(peak_kib))
 
 
 def bare(kind, log):
     if kind.startswith("kafka "):
         return measured(os.path.getsize(log), BARE_KAFKA, log, MockKafka().brokers, "t", kind[6:])
+    if kind == "tcp":
+        with Receiver("raw") as receiver:
+            return measured(os.path.getsize(log), BARE, kind, log, str(receiver.port))
     return measured(os.path.getsize(log), BARE, kind, log, work.PATTERN)
 
 
@@ -53,60 +33,6 @@ def agent(log, config, size=None, **options):
     return measured(size or os.path.getsize(log), PROGRAM, "run", "--once", "-c", f"{dir}/tailrace.yaml")
 
 
-def rsyslog(log):
-    """rsyslog reading the same file and writing it to /dev/null."""
-    dir = tempdir()
-    began = time.monotonic()
-    server = servers.rsyslog(f"""
-        global(workDirectory="{dir}" maxMessageSize="64k")
-        module(load="imfile")
-        input(type="imfile" File="{log}" Tag="b:" reopenOnTruncate="off" addMetadata="off")
-        template(name="line" type="string" string="%msg%\\n")
-        action(type="omfile" file="/dev/null" template="line")
-        """, dir)
-    pid, size = server.process.pid, os.path.getsize(log)
-
-    def cpu_s():
-        with open(f"/proc/{pid}/stat") as f:
-            fields = f.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def position(fd):
-        try:
-            if os.readlink(f"/proc/{pid}/fd/{fd}") != log:
-                return 0
-            with open(f"/proc/{pid}/fdinfo/{fd}") as f:
-                return int(f.readline().split()[1])
-        except OSError:
-            return 0
-
-    def read_all():
-        return any(position(fd) >= size for fd in os.listdir(f"/proc/{pid}/fd"))
-    tap.wait_until(read_all, 600, "rsyslog reads its file")
-    # Done when it has stopped working on its queue.
-    cpu, quiet = cpu_s(), time.monotonic()
-    while time.monotonic() - quiet < 0.5:
-        time.sleep(0.02)
-        if cpu_s() != cpu:
-            cpu, quiet = cpu_s(), time.monotonic()
-    with open(f"/proc/{pid}/status") as f:
-        peak_kib = next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
-    cost = Cost(size, cpu, quiet - began, peak_kib)
-    server.stop()
-    return cost
-
-
-class Receiver:
-    def __enter__(self):
-        self.process = subprocess.Popen([RECEIVER], stdout=subprocess.PIPE, text=True)
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.communicate()
-
-
 def run(config):
     return lambda log: agent(log, config)
 
@@ -116,6 +42,13 @@ def run_to_receiver(make, **options):
         with Receiver() as receiver:
             return agent(log, make(receiver.url, **options))
     return case
+
+
+def lines_to_tcp(log):
+    with Receiver("raw") as receiver:
+        cost = agent(log, work.lines_to_tcp(receiver.port))
+    tap.is_(receiver.bytes, os.path.getsize(log), "bytes at the receiver")
+    return cost
 
 
 def run_to_mock(compression):
@@ -140,20 +73,28 @@ def syslog_to_blackhole(log):
     return cost
 
 
+# What it is, log → Cost, and the loop that bounds it: in words, and which of `bare`.
 CASES = {
+    "tcp": ("file → TCP, lines as they are", lines_to_tcp, "read + memchr + send", "tcp"),
     "blackhole": ("file → nothing", run(work.to_blackhole()), "read + memchr", "split"),
     "regex": ("file → regex (9 captures) → nothing", run(work.regex_to_blackhole()), "… + PCRE2 JIT", "regex"),
     "filter": ("file → filter (message =~) → nothing", run(work.filter_to_blackhole()), None, None),
     "regex-filter": ("file → regex → filter → nothing", run(work.regex_filter_to_blackhole()), None, None),
     "route": ("file → regex → route → 4 outputs", run(work.regex_route_to_blackholes()), None, None),
     "loki": ("file → regex → labels → Loki", run_to_receiver(work.regex_labels_to_loki),
-             "… + encode + snappy", "loki"),
-    "lines": ("file → Loki, lines as they are", run_to_receiver(work.lines_to_loki), None, None),
+             "read + PCRE2 + encode + snappy", "loki"),
+    "metadata": ("file → regex → 9 metadata → Loki", run_to_receiver(work.regex_metadata_to_loki),
+                 "read + PCRE2 + encode + snappy", "metadata"),
+    "lines": ("file → Loki, lines as they are", run_to_receiver(work.lines_to_loki),
+              "read + memchr + encode + snappy", "lines"),
     "kafka": ("file → Kafka, not compressed", run_to_mock("none"), "librdkafka alone", "kafka none"),
     "lz4": ("file → Kafka, lz4", run_to_mock("lz4"), "librdkafka alone", "kafka lz4"),
     "zstd": ("file → Kafka, zstd", run_to_mock("zstd"), "librdkafka alone", "kafka zstd"),
-    "influxdb": ("file → regex → InfluxDB, 9 fields", run_to_receiver(work.regex_to_influxdb), None, None),
+    "influxdb": ("file → regex → InfluxDB, 9 fields", run_to_receiver(work.regex_to_influxdb),
+                 "read + PCRE2 + line protocol", "influxdb"),
     "influxdb-gzip": ("the same with the message, and gzip",
-                      run_to_receiver(work.regex_to_influxdb, compression="gzip", fields="all"), None, None),
+                      run_to_receiver(work.regex_to_influxdb, compression="gzip", fields="all"),
+                      "read + PCRE2 + line protocol + gzip", "influxdb-gzip"),
     "syslog": ("syslog by TCP → nothing", syslog_to_blackhole, None, None),
+    "disk": ("file → disk buffer → nothing", run(work.to_blackhole_through_disk()), None, None),
 }

@@ -83,6 +83,20 @@ def regex_labels_to_loki(url):
     return _path({"type": "loki", "url": url}, parse=REGEX, label=LABELS)
 
 
+def to_blackhole_through_disk():
+    return _path({**BLACKHOLE, "buffer": {"type": "disk"}})
+
+
+def lines_to_tcp(port):
+    return _path({"type": "socket", "address": f"tcp://127.0.0.1:{port}"})
+
+
+def regex_metadata_to_loki(url):
+    """Every capture is structured metadata."""
+    label = {"type": "labels", "inputs": ["parse"], "set": {"job": "nginx"}}
+    return _path({"type": "loki", "url": url, "structured_metadata": "all"}, parse=REGEX, label=label)
+
+
 def lines_to_loki(url):
     return _path({"type": "loki", "url": url})
 
