@@ -22,9 +22,11 @@ def killed_at_each_point_of_a_save():
             sources:
               a: {{type: file, include: ["{log.path}"], discover_interval: 100ms, rotate_wait: 500ms}}
             transforms:
-              parse: {{type: regex, inputs: [a], pattern: '^(?<time>\\S+) ', timestamp: {{field: time, format: rfc3339}}}}
+              parse: {{type: regex, inputs: [a], pattern: '^(?<time>\\S+) ',
+                      timestamp: {{field: time, format: rfc3339}}}}
             sinks:
-              loki: {{type: loki, inputs: [parse], url: "{peer.url}", structured_metadata: none, batch: {{max_wait: 20ms}}}}
+              loki: {{type: loki, inputs: [parse], url: "{peer.url}", structured_metadata: none,
+                     batch: {{max_wait: 20ms}}}}
             """
 
         def a_new_file():

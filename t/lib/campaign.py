@@ -267,8 +267,8 @@ class Campaign:
                 s.look()
             if cond():
                 return
-            tap.need(agent.process.poll() is None, f"the agent lives until {what}: {agent.process.returncode}")
-            tap.need(time.monotonic() < end, f"{what} comes")
+            tap.need(agent.process.poll() is None, f"the agent ended with {agent.process.returncode} before: {what}")
+            tap.need(time.monotonic() < end, f"not within 30 s: {what}")
             time.sleep(0.001)
 
     def scrape(self, agent, saves, cond, what):
@@ -362,8 +362,8 @@ class Campaign:
             pass  # the verdict says which are missing
         self.look_at_memory(agent)
         tap.is_(agent.stop(), 0, "exit code")
-        tap.diag(f"TR_SEED={self.seed}: {self.kills} kills, {self.writer.done} rotations, {self.outages.done} outages, "
-                 f"{self.reloads} reloads, {sum(sent.values())} lines, at most {self.peak_kib} KiB")
+        tap.diag(f"TR_SEED={self.seed}: {self.kills} kills, {self.writer.done} rotations, "
+                 f"{self.outages.done} outages, {self.reloads} reloads, {sum(sent.values())} lines, at most {self.peak_kib} KiB")
         if not sanitizers():
             most = (LIMIT_MIB + self.destination.over_mib) * 1024
             tap.ok(self.peak_kib <= most, f"{self.peak_kib} KiB of memory are at most {most}")
@@ -393,7 +393,8 @@ class Campaign:
                 again.append(len(seen.intersection(sent)))
             wrong += [f"{name}:{seq} after kill {life}" for seq in sorted(saved.intersection(sent))]
             seen.update(sent)
-            done = sent[:self.saved.get(life, {name: 0})[name]]  # acknowledged in the order in which they came
+            # They are acknowledged in the order in which they came.
+            done = sent[:self.saved.get(life, {name: 0})[name]]
             # A disk buffer may hold a line twice, until it has come to those that are new in this life.
             if name == "a" or (done and done[-1] > self.written[life][name]):
                 saved.update(done)
