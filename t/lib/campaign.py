@@ -4,8 +4,8 @@ destination through memory, log b through a disk buffer. A kill follows a save, 
 of an outage or a reload by at most 40 ms, or falls anywhere.
 
 In the end nothing is lost, and what has its own time is in the store once. Of a destination that keeps
-every copy it is said how much came again after each kill; what was acknowledged before the save before the
-last never does. TR_KILLS: kills a run; TR_SEED: the first of TR_SEEDS (1) seeds."""
+every copy it is said how much came again after each kill; what was acknowledged, with nothing in flight, before
+the save before the last never does. TR_KILLS: kills a run; TR_SEED: the first of TR_SEEDS (1) seeds."""
 
 import os
 import random
