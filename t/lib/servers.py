@@ -66,6 +66,13 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def pause(self):
+        """It stands still; its sockets stay open and are silent."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def _end(self):
         if self.process and self.process.poll() is None:
             self.process.kill()
@@ -497,9 +504,3 @@ while True:
 
     def lines(self):
         return read_lines(f"{self.dir}/stored")
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
