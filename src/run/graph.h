@@ -223,6 +223,7 @@ void tr_leave_end(struct tr_graph *g);  /* closes them all, when nothing is run 
 /* run/ledger.c: the ledger of the component's name, made when there is none. NULL: no memory. */
 struct tr_ledger *tr_ledger_of(struct tr_graph *g, const struct tr_component *c);
 void tr_ledgers_free(struct tr_graph *g);
+void tr_own_metrics_free(struct tr_own_metric *list);
 /* What it has was sent, or is on disk where that is enough. */
 bool tr_sink_is_drained(struct tr_host *h);
 /* run/tasks.c: the components' turns. */
