@@ -105,7 +105,8 @@ struct tr_host {
 	void **scratch; /* one a worker; NULL: none */
 	/* on its way out (run/leave.c), all of the loop's thread: */
 	struct tr_host *next_leaving;
-	struct tr_host *heir; /* a sink's successor */
+	struct tr_host *heir; /* a sink's successor; set while no task runs */
+	int64_t patience_ns;  /* how long that waits for requests in flight; 0: shutdown_timeout */
 	bool pinned; /* a reload is about to give its disk buffer to another */
 	uint64_t left;        /* the number of the last era whose rows may point to it */
 	int64_t deadline_ns;  /* a sink's */
