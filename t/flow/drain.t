@@ -89,8 +89,9 @@ def G2_sigterm_with_a_slow_sink():
     agent = Agent(config(log, peer.url), dir=dir)
     agent.wait_until(lambda: len({e.line for e in peer.entries}) >= log.seq, 30, "the rest")
     tap.is_(agent.stop(), 0, "exit code")
-    # What was in flight at the deadline may have been stored without our having heard of it.
-    at_least_once(peer.lines(), counts(log), most=10000, ordered=False)
+    # What was in flight at the deadline may have been stored without our having heard of it. A position is kept
+    # for whole batches of the source: what else was in the one where that request begins comes again, too.
+    at_least_once(peer.lines(), counts(log), most=20000, ordered=False)
 
 
 @tap.test
