@@ -220,6 +220,18 @@ void series_render(const struct series_set *s, int64_t now_ns, struct tr_sb *out
 	}
 }
 
+void series_take(struct series_set *s, struct series_set *from)
+{
+	if (s->n)
+		return;
+	struct series_set mine = *s;
+	*s = *from;
+	s->expire_ns = mine.expire_ns;
+	s->max = mine.max;
+	s->collisions = mine.collisions;
+	*from = mine;
+}
+
 void series_free(struct series_set *s)
 {
 	for (size_t i = 0; i < s->nbuckets; i++) {

@@ -34,6 +34,8 @@ int series_put(struct series_set *s, const struct series_key *key, const struct 
 void series_expire(struct series_set *s, int64_t now_ns);
 /* Appends all that isn't too old, family by family. */
 void series_render(const struct series_set *s, int64_t now_ns, struct tr_sb *out);
+/* An empty set takes over what another has. */
+void series_take(struct series_set *s, struct series_set *from);
 void series_free(struct series_set *s);
 
 #endif

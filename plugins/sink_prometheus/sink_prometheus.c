@@ -5,16 +5,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "codec/promtext.h"
 #include "key.h"
-#include "net/httpd.h"
 #include "net/httpd_listen.h"
 #include "series.h"
+#include "server.h"
 
-#define CONNECTIONS 8u /* each may hold a whole page */
-#define OOM_NS      (50 * TR_MS)
+#define OOM_NS (50 * TR_MS)
 /* at the latest, what is old is taken out; it isn't shown before */
-#define EXPIRE_NS   (10 * TR_SEC)
+#define EXPIRE_NS (10 * TR_SEC)
 
 enum { PART_KEPT, PART_LOGS, PART_FULL, NPARTS };
 
@@ -24,12 +22,14 @@ struct prometheus_cfg {
 };
 
 struct prometheus {
+	struct page page; /* first */
 	struct tr_host *host;
 	const struct prometheus_cfg *cfg;
-	struct tr_httpd *server;
+	struct server *server;
 	pthread_mutex_t lock; /* guards set */
 	struct series_set set;
 	_Atomic bool waiting; /* the task, for the lock */
+	_Atomic bool heir;    /* the set is a predecessor's, and nothing has expired in it yet */
 	struct tr_request *r;
 	int64_t sweep_ns, expire_at_ns;
 	struct keys keys;
@@ -83,24 +83,25 @@ static void prometheus_uses(const void *pcfg, struct tr_uses *u)
 
 /* ---- the server's thread ---- */
 
-static void answer_metrics(struct prometheus *p, struct tr_httpd_answer *a)
+static void render(struct page *page, struct tr_sb *out)
 {
-	a->type = TR_PROM_CONTENT_TYPE;
+	struct prometheus *p = (struct prometheus *)page;
 	pthread_mutex_lock(&p->lock);
-	series_render(&p->set, tr_mono_ns(), &a->body);
+	series_render(&p->set, tr_mono_ns(), out);
 	pthread_mutex_unlock(&p->lock);
 	if (atomic_exchange(&p->waiting, false))
 		tr_host_wake(p->host);
 }
 
-static void answer(void *ctx, const char *path, struct tr_httpd_answer *a)
+/* Values go on where a reload changed the sink. */
+static void succeed(struct page *page, struct page *from)
 {
-	if (strcmp(path, "/metrics") == 0)
-		answer_metrics(ctx, a);
-	else if (strcmp(path, "/") == 0)
-		tr_httpd_text(a, 200, "tailrace: the metrics are at /metrics\n");
-	else
-		tr_httpd_text(a, 404, "not found\n");
+	struct prometheus *p = (struct prometheus *)page, *q = (struct prometheus *)from;
+	pthread_mutex_lock(&p->lock);
+	series_take(&p->set, &q->set);
+	pthread_mutex_unlock(&p->lock);
+	atomic_store(&p->heir, true);
+	tr_host_wake(p->host);
 }
 
 /* ---- the task ---- */
@@ -216,12 +217,13 @@ static void advance(struct prometheus *p)
 {
 	int64_t now_ns = tr_mono_ns();
 	uint32_t count[NPARTS] = { 0 };
-	bool overdue = now_ns >= p->expire_at_ns;
+	bool overdue = now_ns >= p->expire_at_ns || atomic_load(&p->heir);
 	int rc = 0;
 	if (!p->r && !overdue)
 		return;
 	if (!try_lock(p))
 		return;
+	atomic_store(&p->heir, false);
 	if (overdue)
 		series_expire(&p->set, now_ns);
 	if (p->r)
@@ -254,7 +256,7 @@ static void prometheus_close(void *self)
 	struct prometheus *p = self;
 	if (!p)
 		return;
-	tr_httpd_stop(&p->server);
+	server_hide(&p->server, &p->page);
 	if (p->r)
 		tr_request_abandon(&p->r);
 	series_free(&p->set);
@@ -282,15 +284,8 @@ static int prometheus_open(const void *pcfg, struct tr_host *h, void **self, str
 	p->nseries = tr_host_metric(h, "tailrace_prometheus_series",
 				    "Series that a Prometheus sink keeps the last value of.",
 				    TR_GAUGE, NULL, NULL);
-	struct tr_httpd_site site = { .listen = cfg->listen.p,
-				      .component = tr_host_id(h),
-				      .name = "",
-				      .thread = "tr-prometheus",
-				      .connections = CONNECTIONS,
-				      .any_host = true,
-				      .answer = answer,
-				      .ctx = p };
-	int rc = tr_httpd_start(&site, &p->server, e);
+	p->page = (struct page){ .render = render, .succeed = succeed };
+	int rc = server_show(cfg->listen.p, tr_host_id(h), &p->page, &p->server, e);
 	if (rc < 0) {
 		prometheus_close(p);
 		return rc;

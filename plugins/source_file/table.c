@@ -16,6 +16,8 @@ int map_init(struct map *m)
 {
 	*m = (struct map){ .cap = 64 };
 	m->buckets = calloc(m->cap, sizeof(struct node *));
+	if (!m->buckets)
+		m->cap = 0;
 	return m->buckets ? 0 : -ENOMEM;
 }
 

@@ -342,7 +342,7 @@ void listen_give(struct source *s)
 	for (struct listener **at = &s->listeners; *at;) {
 		struct listener *l = *at;
 		tr_sb_clear(&name);
-		if (l->inherited || !socket_name(l, &name) ||
+		if (l->inherited || l->item.fd < 0 || !socket_name(l, &name) ||
 		    !tr_host_give_socket(s->host, tr_sb_cstr(&name), l->item.fd, l->path)) {
 			at = &l->next;
 			continue;

@@ -294,7 +294,7 @@ static void run_lane(struct tr_http_lane *lane, int64_t now_ns)
 	if (lane->state == LANE_FAULT && lane->at_ns <= now_ns)
 		lane->state = t->reread || tr_http_secrets_reread(t) ? LANE_SECRETS : LANE_FREE;
 	if (lane->state != LANE_FREE || !lane->head || !tr_host_live(t->h) ||
-	    !circuit_lets(lane, now_ns))
+	    tr_host_replaced(t->h) || !circuit_lets(lane, now_ns))
 		return;
 	if (tr_http_dispatch(lane) < 0) {
 		lane_wait(lane, LANE_WAITING, OOM_WAIT_NS);
@@ -303,6 +303,39 @@ static void run_lane(struct tr_http_lane *lane, int64_t now_ns)
 	lane->state = LANE_FLYING;
 	if (t->circuit.open)
 		t->circuit.probe = lane;
+}
+
+static void abandon(struct tr_request **list)
+{
+	struct tr_request *r = *list;
+	*list = NULL;
+	while (r) {
+		struct tr_request *next = r->next;
+		struct tr_http_piece *p = r->user;
+		r->next = NULL;
+		r->user = NULL;
+		tr_http_piece_free(&p);
+		tr_request_abandon(&r);
+		r = next;
+	}
+}
+
+static void abandon_all(struct tr_http *t)
+{
+	for (size_t i = 0; i < t->nlanes; i++) {
+		abandon(&t->lanes[i].head);
+		t->lanes[i].tail = NULL;
+		t->lanes[i].made = false;
+	}
+	abandon(&t->inbox);
+}
+
+static bool is_flying(const struct tr_http *t)
+{
+	for (size_t i = 0; i < t->nlanes; i++)
+		if (t->lanes[i].state == LANE_FLYING)
+			return true;
+	return false;
 }
 
 /* Scratch memory goes when nothing was sent for a while. */
@@ -332,6 +365,9 @@ void tr_http_tick(struct tr_http *t)
 		c = next;
 	}
 	int64_t next_ns = TR_NEVER, now_ns = tr_mono_ns();
+	/* All at once, so that its order stays. */
+	if (tr_host_replaced(t->h) && !is_flying(t))
+		abandon_all(t);
 	sort_inbox(t, &next_ns);
 	size_t first = t->circuit.open ? t->circuit.last + 1 : 0;
 	for (size_t i = 0; i < t->nlanes; i++) {
@@ -435,22 +471,10 @@ int tr_http_open(const struct tr_http_cfg *cfg, const struct tr_http_sink *sink,
 	}
 	/* One more than can fly, so that the next is there when an answer comes. */
 	tr_host_window(h, (uint32_t)nlanes + 1);
+	tr_host_patience(h, cfg->timeout_ns);
 	tr_host_up(h, true);
 	*out = t;
 	return 0;
-}
-
-static void abandon(struct tr_request *r)
-{
-	while (r) {
-		struct tr_request *next = r->next;
-		struct tr_http_piece *p = r->user;
-		r->next = NULL;
-		r->user = NULL;
-		tr_http_piece_free(&p);
-		tr_request_abandon(&r);
-		r = next;
-	}
 }
 
 void tr_http_close(struct tr_http **tp)
@@ -460,11 +484,9 @@ void tr_http_close(struct tr_http **tp)
 		return;
 	*tp = NULL;
 	tr_http_secrets_close(t);
-	abandon(t->inbox);
-	for (size_t i = 0; i < t->nlanes; i++) {
-		abandon(t->lanes[i].head);
+	abandon_all(t);
+	for (size_t i = 0; i < t->nlanes; i++)
 		tr_host_charge(t->h, -(ptrdiff_t)t->lanes[i].charged);
-	}
 	/* What is in flight still reads its body: everything is freed when that has ended. */
 	tr_client_close(&t->client, gone, t);
 }

@@ -376,6 +376,10 @@ int64_t tr_host_retry_attempts(const struct tr_host *h); /* INT64_MAX: unlimited
 int64_t tr_host_batch_bytes(const struct tr_host *h);
 /* False once the drain's deadline has come: start nothing any more. */
 bool tr_host_live(const struct tr_host *h);
+/* A reload gave the sink's name to another, which waits only for what is on its way: start nothing any more,
+ * and abandon the rest, in its order. patience: for how long at the most (default: shutdown_timeout). */
+bool tr_host_replaced(const struct tr_host *h);
+void tr_host_patience(struct tr_host *h, int64_t ns);
 
 struct tr_sink_ops {
 	/* Batches are gathered into a request until one of these is reached (configurable as batch.*). All 0:

@@ -217,13 +217,7 @@ void tr_host_close(struct tr_host *h)
 void tr_host_free(struct tr_host *h)
 {
 	struct tr_graph *g = h->graph;
-	while (h->metrics) {
-		struct tr_own_metric *m = h->metrics;
-		h->metrics = m->next;
-		free(m->label);
-		free(m->value);
-		free(m);
-	}
+	tr_own_metrics_free(h->metrics);
 	tr_port_free(&h->port);
 	free(h->disk);
 	pthread_mutex_destroy(&h->lock);

@@ -105,7 +105,8 @@ struct tr_host {
 	void **scratch; /* one a worker; NULL: none */
 	/* on its way out (run/leave.c), all of the loop's thread: */
 	struct tr_host *next_leaving;
-	struct tr_host *heir; /* a sink's successor */
+	struct tr_host *heir; /* a sink's successor; set while no task runs */
+	int64_t patience_ns;  /* how long that waits for requests in flight; 0: shutdown_timeout */
 	bool pinned; /* a reload is about to give its disk buffer to another */
 	uint64_t left;        /* the number of the last era whose rows may point to it */
 	int64_t deadline_ns;  /* a sink's */
@@ -223,6 +224,7 @@ void tr_leave_end(struct tr_graph *g);  /* closes them all, when nothing is run 
 /* run/ledger.c: the ledger of the component's name, made when there is none. NULL: no memory. */
 struct tr_ledger *tr_ledger_of(struct tr_graph *g, const struct tr_component *c);
 void tr_ledgers_free(struct tr_graph *g);
+void tr_own_metrics_free(struct tr_own_metric *list);
 /* What it has was sent, or is on disk where that is enough. */
 bool tr_sink_is_drained(struct tr_host *h);
 /* run/tasks.c: the components' turns. */

@@ -46,6 +46,16 @@ bool tr_host_live(const struct tr_host *h)
 	return atomic_load(&h->graph->live);
 }
 
+bool tr_host_replaced(const struct tr_host *h)
+{
+	return h->heir != NULL;
+}
+
+void tr_host_patience(struct tr_host *h, int64_t ns)
+{
+	h->patience_ns = ns;
+}
+
 int tr_host_secret(struct tr_host *h, const void *field, struct tr_sb *out)
 {
 	return tr_config_reread(h->generation->config, field, out, NULL);

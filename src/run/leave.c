@@ -37,7 +37,9 @@ void tr_leave(struct tr_host *h, uint64_t last_era)
 	struct tr_graph *g = h->graph;
 	struct tr_host **at = &g->leaving;
 	h->left = last_era;
-	h->deadline_ns = tr_mono_ns() + g->config->shutdown_timeout_ns;
+	int64_t patience_ns = h->heir ? h->patience_ns : 0;
+	h->deadline_ns =
+		tr_mono_ns() + (patience_ns ? patience_ns : g->config->shutdown_timeout_ns);
 	while (*at)
 		at = &(*at)->next_leaving;
 	pthread_mutex_lock(&g->lock);

@@ -5,15 +5,20 @@
 
 #include "run/graph.h"
 
-static void ledger_free(struct tr_ledger *l)
+void tr_own_metrics_free(struct tr_own_metric *list)
 {
-	while (l->metrics) {
-		struct tr_own_metric *m = l->metrics;
-		l->metrics = m->next;
+	while (list) {
+		struct tr_own_metric *m = list;
+		list = m->next;
 		free(m->label);
 		free(m->value);
 		free(m);
 	}
+}
+
+static void ledger_free(struct tr_ledger *l)
+{
+	tr_own_metrics_free(l->metrics);
 	pthread_mutex_destroy(&l->lock);
 	free(l->id);
 	free(l);

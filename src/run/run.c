@@ -146,6 +146,8 @@ static void log_diag(const struct tr_diag *diag)
 		return;
 	tr_diag_print(diag, f);
 	fclose(f);
+	if (!text) /* it was memory that ran out */
+		return;
 	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		tr_log(strstr(line, ": warning: ") ? TR_LOG_WARN : TR_LOG_ERROR, NULL, "%s", line);
 	free(text);
@@ -173,7 +175,7 @@ static void note_config(struct run *r)
 		fclose(f);
 	}
 	pthread_mutex_lock(&g->lock);
-	g->config_hash = tr_hash(text, n) >> 16; /* a double holds 48 bits */
+	g->config_hash = text ? tr_hash(text, n) >> 16 : 0; /* a double holds 48 bits */
 	pthread_mutex_unlock(&g->lock);
 	free(text);
 }

@@ -7,7 +7,8 @@
 
 #include "run/graph.h"
 
-#define EVERY_NS TR_SEC
+#define EVERY_NS    TR_SEC
+#define FINAL_TRIES 3 /* without memory: a successor reads again what isn't in the state */
 
 static int save_now(struct tr_host *h)
 {
@@ -98,7 +99,8 @@ void tr_saver_final(struct tr_host *h)
 	if (s->saving) /* hangs on the disk; a second writer would spoil what it writes */
 		return;
 	if (atomic_exchange(&s->dirty, false) || atomic_load(&s->wanted) > atomic_load(&s->saved))
-		save_now(h);
+		for (int i = 0; i < FINAL_TRIES && save_now(h) == -ENOMEM; i++)
+			;
 }
 
 void tr_saver_close(struct tr_host *h)

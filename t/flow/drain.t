@@ -9,28 +9,9 @@ import threading
 import time
 
 import tap
-from logs import Log, at_least_once, counts, strict
+from logs import Log, Writer, at_least_once, counts, strict
 from peers import Answer, FakeLoki
 from tailrace import PROGRAM, Agent, tempdir
-
-
-class Writer(threading.Thread):
-    """Writes lines until it is told to end."""
-
-    def __init__(self, log, n=200, pause=0.002):
-        super().__init__(daemon=True)
-        self.log, self.n, self.pause = log, n, pause
-        self.done = threading.Event()
-        self.start()
-        tap.defer(self.end)
-
-    def run(self):
-        while not self.done.wait(self.pause):
-            self.log.lines(self.n)
-
-    def end(self):
-        self.done.set()
-        self.join()
 
 
 def config(log, url, more="", top=""):
@@ -51,7 +32,7 @@ def G1_sigterm_under_load_with_a_healthy_sink():
     dir = tempdir()
     peer = FakeLoki(default=Answer(204, delay=0.005))
     log = Log(f"{dir}/in/a.log")
-    writer = Writer(log)
+    writer = Writer(log, n=200)
     for round in range(5):
         agent = Agent(config(log, peer.url), dir=dir)
         before = len(peer.entries)
@@ -108,8 +89,9 @@ def G2_sigterm_with_a_slow_sink():
     agent = Agent(config(log, peer.url), dir=dir)
     agent.wait_until(lambda: len({e.line for e in peer.entries}) >= log.seq, 30, "the rest")
     tap.is_(agent.stop(), 0, "exit code")
-    # What was in flight at the deadline may have been stored without our having heard of it.
-    at_least_once(peer.lines(), counts(log), most=10000, ordered=False)
+    # What was in flight at the deadline may have been stored without our having heard of it. A position is kept
+    # for whole batches of the source: what else was in the one where that request begins comes again, too.
+    at_least_once(peer.lines(), counts(log), most=20000, ordered=False)
 
 
 @tap.test

@@ -8,31 +8,11 @@ import os
 import signal
 import socket
 import threading
-import time
 
 import tap
-from logs import Log, counts, strict
+from logs import Log, Writer, counts, strict
 from peers import Answer, FakeLoki
 from tailrace import Agent, free_port, tempdir
-
-
-class Writer(threading.Thread):
-    """Writes lines until it is told to end."""
-
-    def __init__(self, log, n=100, pause=0.002):
-        super().__init__(daemon=True)
-        self.log, self.n, self.pause = log, n, pause
-        self.done = threading.Event()
-        self.start()
-        tap.defer(self.end)
-
-    def run(self):
-        while not self.done.wait(self.pause):
-            self.log.lines(self.n)
-
-    def end(self):
-        self.done.set()
-        self.join()
 
 
 def sink(name, url, inputs="mark", more=""):
@@ -40,9 +20,9 @@ def sink(name, url, inputs="mark", more=""):
             f'batch: {{max_wait: 20ms}}{more}}}')
 
 
-def config(log, marker, *sinks, top="", source=""):
+def config(log, marker, *sinks, top="", source="", wait="1s"):
     return f"""
-        shutdown_timeout: 1s
+        shutdown_timeout: {wait}
         {top}
         sources:
           a: {{type: file, include: ["{log.path}"]{source}}}
@@ -51,6 +31,24 @@ def config(log, marker, *sinks, top="", source=""):
         sinks:
           {(chr(10) + "          ").join(sinks)}
         """
+
+
+def scene(lines=0):
+    """A directory, a Loki, and a log with so many lines."""
+    dir = tempdir()
+    return dir, FakeLoki(), Log(f"{dir}/in/a.log").lines(lines)
+
+
+def ends(agent, peer, *logs):
+    """All has arrived once, in order."""
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(*logs))
+
+
+def hup(agent, text):
+    """A reload that isn't waited for."""
+    agent.configure(text)
+    agent.process.send_signal(signal.SIGHUP)
 
 
 def marked_once(peers, markers):
@@ -102,9 +100,7 @@ def a_line_before_goes_to_the_old_sink_and_one_after_to_the_new():
 
 @tap.test
 def G4_a_bad_configuration_changes_nothing():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log").lines(1)
+    dir, peer, log = scene(1)
     good = config(log, "x", sink("out", peer.url))
     agent = Agent(good, dir=dir)
     agent.reload(good.replace("type: labels", "type: lables"), "failed")
@@ -116,59 +112,38 @@ def G4_a_bad_configuration_changes_nothing():
         tap.like(agent.stderr(), f"{name} can't be changed while running", name)
     log.lines(1)
     peer.wait_lines(2)
-    tap.is_(agent.stop(), 0, "exit code")
-    strict(peer.lines(), counts(log))
+    ends(agent, peer, log)
 
 
 @tap.test
 def G5_ten_hups_and_the_last_configuration_wins():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log").lines(1)
+    dir, peer, log = scene(1)
     agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir, wait=False)
     agent.wait_ready()
     for i in range(1, 11):
-        agent.configure(config(log, f"g{i}", sink("out", peer.url)))
-        agent.process.send_signal(signal.SIGHUP)
-        time.sleep(0.01)
+        hup(agent, config(log, f"g{i}", sink("out", peer.url)))
 
     def bears_the_last():
         log.lines(1)
         return any(e.label("graph") == "g10" for e in peer.entries)
     agent.wait_until(bears_the_last, 20, "the last one")
     agent.wait_until(lambda: len(peer.entries) >= log.seq, 20, "all")
-    tap.is_(agent.stop(), 0, "exit code")
-    strict(peer.lines(), counts(log))
+    ends(agent, peer, log)
 
 
 @tap.test
 def G5_a_hup_during_startup():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log").lines(1)
+    dir, peer, log = scene(1)
     agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir, wait=False)
     agent.wait_until(lambda: int(agent._proc("status").partition("SigBlk:")[2].split()[0], 16) & 1, 20,
                      "main")
-    agent.configure(config(log, "g1", sink("out", peer.url)))
-    agent.process.send_signal(signal.SIGHUP)
+    hup(agent, config(log, "g1", sink("out", peer.url)))
     agent.wait_ready()
     agent.wait_until(lambda: agent.reloads("done") == 1, 20, "reloaded")
     log.lines(1)
     peer.wait_lines(2)
     tap.is_(peer.entries[-1].label("graph"), "g1", "the configuration that was there last")
     tap.is_(agent.stop(), 0, "exit code")
-
-
-def listeners(agent):
-    """{port: inode} of what the agent listens on."""
-    mine = {os.readlink(f"/proc/{agent.pid}/fd/{f}") for f in os.listdir(f"/proc/{agent.pid}/fd")}
-    out = {}
-    with open("/proc/net/tcp") as f:
-        for line in f.readlines()[1:]:
-            w = line.split()
-            if w[3] == "0A" and f"socket:[{w[9]}]" in mine:
-                out[int(w[1].partition(":")[2], 16)] = w[9]
-    return out
 
 
 @tap.test
@@ -184,7 +159,7 @@ def what_stays_the_same_keeps_its_sockets():
         return t.replace("        sources:\n", f"        sources:\n          s: {{type: syslog, "
                          f'listen: ["tcp://127.0.0.1:{port}"]}}\n')
     agent = Agent(text("g0", log), dir=dir)
-    before = listeners(agent)
+    before = agent.sockets()
     conn = socket.create_connection(("127.0.0.1", port))
     conn.sendall(b"<13>1 - - - - - - one\n")
     agent.wait_until(lambda: any(b"one" in line for line in peer.lines()), what="one")
@@ -192,7 +167,7 @@ def what_stays_the_same_keeps_its_sockets():
         agent.reload(text(f"g{i + 1}", (other, log)[i % 2]))
         conn.sendall(b"<13>1 - - - - - - then%d\n" % i)
         agent.wait_until(lambda: any(b"then%d" % i in line for line in peer.lines()), what=f"then{i}")
-    tap.is_(listeners(agent), before, "the same socket")
+    tap.is_(agent.sockets(), before, "the same socket")
     conn.close()
     tap.is_(agent.stop(), 0, "exit code")
 
@@ -212,7 +187,7 @@ def a_changed_listener_passes_its_socket_on():
               {sink("out", peer.url, "s")}
             """
     agent = Agent(text("g0"), dir=dir)
-    before = listeners(agent)
+    before = agent.sockets()
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     local = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     out.connect(("127.0.0.1", udp))
@@ -232,7 +207,7 @@ def a_changed_listener_passes_its_socket_on():
         agent.wait_until(lambda: any(e.label("graph") == f"g{i}" for e in peer.entries), what=f"g{i}")
     done.set()
     thread.join()
-    tap.is_(listeners(agent), before, "the same socket")
+    tap.is_(agent.sockets(), before, "the same socket")
     peer.wait_lines(2 * sent[0])
     tap.is_(len(set(peer.lines())), 2 * sent[0], "every datagram once")
     tap.is_(agent.stop(), 0, "exit code")
@@ -245,16 +220,46 @@ def a_dead_sinks_address_is_changed_and_its_queue_goes_there():
     dead, alive = FakeLoki(), FakeLoki()
     dead.stop()
     log = Log(f"{dir}/in/a.log").lines(40000)
-    agent = Agent(config(log, "g0", sink("out", dead.url)), dir=dir)
+    patient = {"wait": "60s"}
+    agent = Agent(config(log, "g0", sink("out", dead.url), **patient), dir=dir)
     agent.wait_until(lambda: agent.metrics().component("out", "received") == 40000, 20, what="queued")
-    agent.reload(config(log, "g0", sink("out", alive.url)))
+    agent.reload(config(log, "g0", sink("out", alive.url), **patient))
     alive.wait_lines(40000, 20)
     log.lines(10)
     alive.wait_lines(40010, 20)
     strict(alive.lines(), counts(log))
-    agent.wait_until(lambda: not agent.metrics().unbalanced(), what="conservation")
+    agent.check()
     tap.is_(agent.metrics().component("out", "sent"), 40010, "counted under the sink's name")
     tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
+def a_request_in_flight_is_awaited_longer_than_shutdown_timeout():
+    dir, peer, log = scene(100)
+    answered = threading.Event()
+    slow = FakeLoki(default=Answer(204, hang=answered))
+    agent = Agent(config(log, "g0", sink("out", slow.url), wait="100ms"), dir=dir)
+    slow.wait_requests(1)
+    agent.reload(config(log, "g0", sink("out", peer.url), wait="100ms"))
+    log.lines(100)
+    agent.wait_until(lambda: agent.metrics().component("out", "received") == 200, what="the rest waits")
+    tap.stays(lambda: not peer.entries, 0.5, "for the answer")
+    answered.set()
+    peer.wait_lines(100)
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(slow.lines() + peer.lines(), counts(log))
+
+
+@tap.test
+def a_request_in_flight_is_awaited_no_longer_than_its_timeout():
+    dir, peer, log = scene(100)
+    silent = FakeLoki(lambda request: Answer(204, hang=threading.Event()))
+    agent = Agent(config(log, "g0", sink("out", silent.url, more=", timeout: 1s"), wait="60s"), dir=dir)
+    silent.wait_requests(1)
+    agent.reload(config(log, "g0", sink("out", peer.url), wait="60s"))
+    log.lines(100)
+    peer.wait_lines(200, 20)
+    ends(agent, peer, log)
 
 
 @tap.test
@@ -270,7 +275,7 @@ def what_a_removed_sink_could_not_send_is_counted():
     agent.wait_until(lambda: agent.metrics().get("tailrace_component_discarded_events_total",
                                                  component_id="gone", reason="removed") == 1000,
                      what="counted")
-    tap.is_(agent.metrics().unbalanced(), [], "conservation")
+    agent.check()
     tap.like(agent.stderr(), "1000 events were not delivered; the sink was removed", "said")
     tap.is_(agent.stop(), 0, "exit code")
     # nobody waits for it any more
@@ -295,15 +300,12 @@ def delivered(peer, log, agent):
     """Everything, once, in order, and it adds up."""
     peer.wait_lines(log.seq, 30)
     strict(peer.lines(), counts(log))
-    agent.wait_until(lambda: not agent.metrics().unbalanced(), what="conservation")
     tap.is_(agent.stop(), 0, "exit code")
 
 
 @tap.test
 def G6_a_disk_buffer_is_altered_under_load():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log")
+    dir, peer, log = scene()
     markers = [f"g{i}" for i in range(7)]
     buffers = ("", ", max_size: 64MiB", ", max_size: 64MiB, when_full: drop_oldest", ", when_full: drop_newest")
     agent = Agent(config(log, "g0", spooled("out", peer.url)), dir=dir)
@@ -374,7 +376,7 @@ def G6_a_disk_buffer_stays_when_its_sink_goes():
     is_spooled(agent, 5000)
     agent.reload(config(log, "g0", sink("other", other.url)))
     agent.wait_until(lambda: "spool/out stays as it is, with 5000 events" in agent.stderr(), what="it is named")
-    tap.is_(agent.metrics().unbalanced(), [], "what is on disk counts")
+    agent.check()
     log.lines(10)
     other.wait_lines(5010)
     agent.reload(both)
@@ -383,7 +385,6 @@ def G6_a_disk_buffer_stays_when_its_sink_goes():
     dead.wait_lines(5010, 30)
     tap.is_([int(l.partition(b":")[2]) for l in dead.lines()], [*range(1, 5001), *range(5011, 5021)],
             "all but what came while it wasn't there, in order")
-    agent.wait_until(lambda: not agent.metrics().unbalanced(), what="conservation")
     tap.is_(agent.stop(), 0, "exit code")
     strict(other.lines(), counts(log))
 
@@ -394,9 +395,9 @@ def G6_back_at_once_it_takes_its_disk_buffer_over():
     dead, alive, other = FakeLoki(port=free_port(), start=False), FakeLoki(), FakeLoki()
     log = Log(f"{dir}/in/a.log").lines(5000)
     rest = sink("other", other.url)
-    agent = Agent(config(log, "g0", spooled("out", dead.url), rest).replace("1s", "3s", 1), dir=dir)
+    agent = Agent(config(log, "g0", spooled("out", dead.url), rest, wait="3s"), dir=dir)
     is_spooled(agent, 5000)
-    agent.reload(config(log, "g0", rest).replace("1s", "3s", 1))
+    agent.reload(config(log, "g0", rest, wait="3s"))
     agent.reload(config(log, "g0", spooled("out", alive.url), rest))
     delivered(alive, log, agent)
 
@@ -412,10 +413,9 @@ def G6_from_disk_to_memory_and_back():
     log.lines(1000)
     alive.wait_lines(1000)
     agent.wait_until(lambda: "spool/out stays as it is, with 3000 events" in agent.stderr(), what="it is named")
-    tap.is_(agent.metrics().unbalanced(), [], "what is on disk counts")
+    agent.check()
     agent.reload(config(log, "g0", spooled("out", alive.url)))
     alive.wait_lines(4000, 30)
-    tap.is_(agent.metrics().unbalanced(), [], "conservation")
     tap.is_(agent.stop(), 0, "exit code")
     strict(alive.lines(), counts(log), ordered=False)
 
@@ -442,9 +442,7 @@ def G6_rolled_back_the_disk_buffer_goes_on():
 
 @tap.test
 def a_graph_that_cannot_be_opened_is_rolled_back():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log").lines(10)
+    dir, peer, log = scene(10)
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir)
@@ -457,15 +455,12 @@ def a_graph_that_cannot_be_opened_is_rolled_back():
     log.lines(10)
     peer.wait_lines(20)
     tap.is_({e.label("graph") for e in peer.entries}, {"g0"}, "the old graph")
-    tap.is_(agent.stop(), 0, "exit code")
-    strict(peer.lines(), counts(log))
+    ends(agent, peer, log)
 
 
 @tap.test
 def transforms_come_and_go_and_a_changed_source_reads_on():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log")
+    dir, peer, log = scene()
     agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir)
     writer = Writer(log)
     plain = config(log, "g0", sink("out", peer.url, "a")).replace(
@@ -482,8 +477,7 @@ def transforms_come_and_go_and_a_changed_source_reads_on():
             agent.wait_until(lambda: len(peer.entries) > at, 20, "it goes on")
     writer.end()
     agent.wait_until(lambda: len(peer.entries) >= log.seq, 30, "all")
-    tap.is_(agent.stop(), 0, "exit code")
-    strict(peer.lines(), counts(log))
+    ends(agent, peer, log)
 
 
 @tap.test
@@ -504,9 +498,7 @@ def a_file_more_in_include():
 
 @tap.test
 def watch_reloads_by_itself():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log").lines(1)
+    dir, peer, log = scene(1)
     agent = Agent(config(log, "g0", sink("out", peer.url)), dir=dir, args=["--watch"])
     peer.wait_lines(1)
     tap.is_(agent.reloads("done"), 0, "nothing changed yet")
@@ -529,24 +521,20 @@ def watch_reloads_by_itself():
 
 @tap.test
 def what_is_global_is_applied():
-    dir = tempdir()
-    peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log").lines(1)
+    dir, peer, log = scene(1)
     ports = [free_port(), free_port()]
     text = [config(log, "g0", sink("out", peer.url), top=f"labels: {{at: l{i}}}\n        api: {{listen: "
                    f'"127.0.0.1:{ports[i]}"}}') for i in range(2)]
     agent = Agent(text[0], dir=dir)
     peer.wait_lines(1)
-    agent.configure(text[1])
-    agent.process.send_signal(signal.SIGHUP)
+    hup(agent, text[1])
     agent.wait_ready()
     agent.wait_until(lambda: agent.reloads("done") == 1, what="the API has moved")
     log.lines(1)
     peer.wait_lines(2)
     tap.is_([e.label("at") for e in peer.entries], ["l0", "l1"], "labels")
-    tap.is_(list(listeners(agent)), [ports[1]], "the old listener is gone")
-    tap.is_(agent.stop(), 0, "exit code")
-    strict(peer.lines(), counts(log))
+    tap.is_([port for port, _ in agent.sockets()], [ports[1]], "the old listener is gone")
+    ends(agent, peer, log)
 
 
 @tap.test
@@ -559,14 +547,12 @@ def sigterm_right_after_a_hup():
         agent = Agent(config(log, f"g{i}", sink("out", peer.url)), dir=dir)
         at = len(peer.entries)
         agent.wait_until(lambda: len(peer.entries) > at, 20, "it works")
-        agent.configure(config(log, f"h{i}", sink("out", peer.url), source=", rotated: off"))
-        agent.process.send_signal(signal.SIGHUP)
+        hup(agent, config(log, f"h{i}", sink("out", peer.url), source=", rotated: off"))
         tap.is_(agent.stop(), 0, "exit code")
     writer.end()
     agent = Agent(config(log, "last", sink("out", peer.url)), dir=dir)
     agent.wait_until(lambda: len(peer.entries) >= log.seq, 30, "the rest")
-    tap.is_(agent.stop(), 0, "exit code")
-    strict(peer.lines(), counts(log))
+    ends(agent, peer, log)
 
 
 tap.main()

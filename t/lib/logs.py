@@ -7,6 +7,7 @@ import gzip
 import os
 import random
 import shutil
+import threading
 import time
 from collections import Counter
 
@@ -104,6 +105,25 @@ class Log:
         os.utime(name + ".gz", ns=(stat.st_atime_ns, stat.st_mtime_ns))
         os.unlink(name)
         return self
+
+
+class Writer(threading.Thread):
+    """Writes lines until it is told to end."""
+
+    def __init__(self, log, n=100, pause=0.002):
+        super().__init__(daemon=True)
+        self.log, self.n, self.pause = log, n, pause
+        self.done = threading.Event()
+        self.start()
+        tap.defer(self.end)
+
+    def run(self):
+        while not self.done.wait(self.pause):
+            self.log.lines(self.n)
+
+    def end(self):
+        self.done.set()
+        self.join()
 
 
 class Verdict:

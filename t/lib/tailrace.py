@@ -203,8 +203,9 @@ class Agent:
             self.api = f"127.0.0.1:{free_port()}"
         if not m and not re.search(r"^api:", text, re.M):
             text = f'api: {{listen: "{self.api}"}}\n' + text
-        with open(self.config_path, "w") as f:
+        with open(self.config_path + ".new", "w") as f:
             f.write(text)
+        os.rename(self.config_path + ".new", self.config_path)  # a reload under way sees all of it
 
     def configure(self, config):
         """Writes another configuration, to be loaded."""
@@ -338,6 +339,15 @@ class Agent:
             except FileNotFoundError:
                 pass
         return out
+
+    def sockets(self, peer=None):
+        """{(port, inode)} of TCP over IPv4: of what it listens on, or of what is connected to that port."""
+        mine = set(self.fds().values())
+        with open(f"/proc/{self.pid}/net/tcp") as f:
+            rows = [line.split() for line in f.readlines()[1:]]
+        ports = [(int(w[1 if peer is None else 2].partition(":")[2], 16), w[9]) for w in rows
+                 if w[3] == ("0A" if peer is None else "01") and f"socket:[{w[9]}]" in mine]
+        return {(port, inode) for port, inode in ports if peer in (None, port)}
 
     def pos(self, path):
         """The agent's position in a file that it has open, or None."""

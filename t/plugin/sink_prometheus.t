@@ -261,4 +261,54 @@ def scrapes_while_values_come_in():
     s.end()
 
 
+@tap.test
+def a_reload_keeps_the_listener_and_the_values():
+    s = Scene()
+    s.put(events.metric("m", 1), events.metric("old", 1))
+    listeners = s.agent.sockets()
+    with open(s.agent.config_path) as f:
+        text = f.read()
+    done, seen = threading.Event(), []
+
+    def scrape():
+        while not done.is_set():
+            seen.append(s.get())
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    tap.defer(lambda: (done.set(), thread.join()))
+    for i in range(2, 6):
+        s.agent.reload(text.replace("type: prometheus", f"type: prometheus, expire: {i}00s"))
+        s.put(events.metric("m", i))
+        tap.is_(s.shown(), [f"m {i}", "old 1"], "values")
+        tap.is_(s.own("tailrace_prometheus_series"), 2, "series")
+    done.set()
+    thread.join()
+    tap.is_([a[0] for a in seen if a[0] != 200 or "\nold 1\n" not in a[2]], [], f"{len(seen)} scrapes")
+    s.agent.reload(text.replace("type: prometheus", "type: prometheus, expire: 1s"))
+    s.agent.wait_until(lambda: s.own("tailrace_prometheus_series") == 0, 40, "expired by the new rule")
+    tap.is_(s.agent.sockets(), listeners, "the same socket")
+    s.end()
+
+
+@tap.test
+def rolled_back_the_old_sink_goes_on():
+    s = Scene()
+    s.put(events.metric("m", 1))
+    listeners = s.agent.sockets()
+    with open(s.agent.config_path) as f:
+        text = f.read()
+    taken = socket.create_server(("127.0.0.1", 0))
+    s.agent.reload(text.replace("type: prometheus", "type: prometheus, expire: 1s") +
+                   f'  z: {{type: prometheus, inputs: [in], listen: "127.0.0.1:{taken.getsockname()[1]}"}}\n',
+                   "failed")
+    s.put(events.metric("n", 1))
+    tap.is_(s.shown(), ["m 1", "n 1"], "values")
+    # another sink can't have its address
+    s.agent.reload(text + f'  z: {{type: prometheus, inputs: [in], listen: "127.0.0.1:{s.port}"}}\n', "failed")
+    tap.like(s.agent.stderr(), f"z: listen on 127.0.0.1:{s.port}: Address already in use", "why")
+    tap.is_(s.agent.sockets(), listeners, "the same socket")
+    tap.is_(s.shown(), ["m 1", "n 1"], "values")
+    s.end()
+
+
 tap.main()
