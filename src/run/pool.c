@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The workers. One lock, taken twice a run: a run is a batch or more, never an event. */
+/* The workers. One lock, taken twice a run: a run is a batch or more, never an event. To wake a
+ * worker costs it and the waker some 10 us of CPU, so none is woken for a run that takes less: the
+ * worker that made it runnable does it itself, next. */
 #include "run/pool.h"
 
 #include <errno.h>
@@ -11,7 +13,15 @@
 #include "base/clock.h"
 #include "base/io.h"
 
-static void push_locked(struct tr_pool *p, struct tr_task *t)
+#define SHORT_NS (10 * TR_US)
+
+/* The pool of which this thread is a worker: how tr_task_wake knows that somebody is about to look
+ * at the queue. */
+static _Thread_local const struct tr_pool *ours;
+
+/* True when a worker is to be woken for it: once the lock is free, or the first that it does is to
+ * wait for that. */
+static bool push_locked(struct tr_pool *p, struct tr_task *t)
 {
 	t->queued = true;
 	t->next = NULL;
@@ -20,21 +30,23 @@ static void push_locked(struct tr_pool *p, struct tr_task *t)
 	else
 		p->head = t;
 	p->tail = t;
-	if (p->idle)
-		pthread_cond_signal(&p->runnable);
+	return p->idle > 0;
 }
 
 void tr_task_wake(struct tr_task *t)
 {
 	struct tr_pool *p = t->pool;
+	bool signal = false;
 	pthread_mutex_lock(&p->lock);
 	if (!t->queued) {
 		if (t->runs < t->max_runs)
-			push_locked(p, t);
+			signal = push_locked(p, t) && !(ours == p && t->usual_ns < SHORT_NS);
 		else
 			t->again = true;
 	}
 	pthread_mutex_unlock(&p->lock);
+	if (signal)
+		pthread_cond_signal(&p->runnable);
 }
 
 static void wake_task(struct tr_waker *w)
@@ -45,9 +57,11 @@ static void wake_task(struct tr_waker *w)
 void tr_task_init(struct tr_task *t, struct tr_pool *p, void (*run)(struct tr_task *, unsigned),
 		  unsigned max_runs)
 {
-	*t = (struct tr_task){
-		.waker = { wake_task }, .pool = p, .run = run, .max_runs = max_runs
-	};
+	*t = (struct tr_task){ .waker = { wake_task },
+			       .pool = p,
+			       .run = run,
+			       .max_runs = max_runs,
+			       .usual_ns = SHORT_NS };
 	atomic_init(&t->wake_at_ns, TR_NEVER);
 }
 
@@ -55,6 +69,7 @@ static void *work(void *arg)
 {
 	struct tr_worker *w = arg;
 	struct tr_pool *p = w->pool;
+	ours = p;
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		while ((!p->head || p->paused) && !p->stopping) {
@@ -71,13 +86,19 @@ static void *work(void *arg)
 		t->queued = false;
 		t->runs++;
 		p->busy++;
+		bool others = p->head && p->idle && t->usual_ns >= SHORT_NS;
 		pthread_mutex_unlock(&p->lock);
+		if (others)
+			pthread_cond_signal(&p->runnable);
 
-		atomic_store_explicit(&w->since_ns, tr_mono_ns(), memory_order_relaxed);
+		int64_t began = tr_mono_ns();
+		atomic_store_explicit(&w->since_ns, began, memory_order_relaxed);
 		t->run(t, w->index);
 		atomic_store_explicit(&w->since_ns, 0, memory_order_relaxed);
+		int64_t took = tr_mono_ns() - began;
 
 		pthread_mutex_lock(&p->lock);
+		t->usual_ns += (took - t->usual_ns) / 8;
 		t->runs--;
 		if (--p->busy == 0 && p->paused)
 			pthread_cond_signal(&p->quiet);

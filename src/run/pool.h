@@ -17,6 +17,7 @@ struct tr_task {
 	unsigned max_runs; /* at the same time, of different workers */
 	/* under the pool's lock: */
 	unsigned runs;
+	int64_t usual_ns; /* that a run takes */
 	bool queued, again;
 	struct tr_task *next;
 	_Atomic int64_t wake_at_ns; /* monotonic; the loop's (run/loop.h) */
