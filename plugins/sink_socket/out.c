@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Encodes and frames a request, and keeps count of what of it was accepted. */
+/* Encodes and frames a request, and keeps count of what of it was accepted. Lines that are sent as
+ * they were read go out in one piece, with the line ends that stand between them in the buffer. */
 #include "out.h"
 
 #include <errno.h>
@@ -123,6 +124,46 @@ static int add_event(struct out *o, const struct tr_batch *b, uint32_t row, uint
 	return o->text.failed ? -ENOMEM : rc;
 }
 
+/* How many of the view's n events from `first` on lie in memory as they are to be sent, each behind
+ * the line end of the one before: lines of a file do. What stands between two slices that are one
+ * byte apart is in the buffer of both. */
+static uint32_t run_of(const struct out *o, const struct tr_batch *b, uint32_t first, uint32_t n)
+{
+	uint32_t run = 1;
+	if (o->encoding != TR_ENC_RAW || o->framing != FRAMING_NEWLINE || o->contiguous ||
+	    b->samples)
+		return run;
+	tr_str at = tr_message(b, tr_row(b, first));
+	for (; run < n; run++) {
+		tr_str next = tr_message(b, tr_row(b, first + run));
+		if (next.p != at.p + at.n + 1 || at.p[at.n] != '\n')
+			break;
+		at = next;
+	}
+	return run;
+}
+
+/* Such a run. The line end of its last event needn't be there. */
+static int add_run(struct out *o, const struct tr_batch *b, uint32_t first, uint32_t n,
+		   uint64_t *total)
+{
+	tr_str all = { tr_message(b, tr_row(b, first)).p, 0 };
+	for (uint32_t k = first; k < first + n; k++) {
+		all.n += tr_message(b, tr_row(b, k)).n + 1;
+		o->ends[o->nends++] = *total + all.n;
+	}
+	*total += all.n--;
+	size_t from = o->text.n;
+	if (all.n < SLICE_MIN) {
+		tr_sb_put(&o->text, all.p, all.n);
+	} else if (add_piece(o, (struct piece){ .slice = all.p, .n = all.n }) < 0) {
+		return -ENOMEM;
+	}
+	tr_sb_chr(&o->text, '\n');
+	return o->text.failed ? -ENOMEM
+			      : add_piece(o, (struct piece){ .from = from, .n = o->text.n - from });
+}
+
 static void count(struct out *o, struct tr_host *h)
 {
 	uint64_t repaired =
@@ -160,8 +201,11 @@ int out_encode(struct out *o, const struct tr_request *r, struct tr_host *h)
 				return rc;
 		}
 		last = s->batch;
-		for (uint32_t k = 0; k < s->n; k++) {
-			int rc = add_event(o, s->batch, tr_row(s->batch, s->first + k), &total);
+		for (uint32_t k = 0, n; k < s->n; k += n) {
+			uint32_t first = s->first + k;
+			n = run_of(o, s->batch, first, s->n - k);
+			int rc = n > 1 ? add_run(o, s->batch, first, n, &total)
+				       : add_event(o, s->batch, tr_row(s->batch, first), &total);
 			if (rc < 0)
 				return rc;
 		}

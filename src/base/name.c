@@ -8,7 +8,7 @@
 
 #include "base/hash.h"
 
-#define BUCKETS 256u
+#define BUCKETS 4096u
 
 struct entry {
 	struct tr_name name;

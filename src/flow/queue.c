@@ -10,6 +10,7 @@
 int tr_queue_init(struct tr_queue *q, size_t max_bytes, enum tr_queue_full when_full)
 {
 	*q = (struct tr_queue){ .max_bytes = max_bytes, .low_bytes = max_bytes / 2, .when_full = when_full };
+	pthread_mutex_init(&q->producers_lock, NULL);
 	return -pthread_mutex_init(&q->lock, NULL);
 }
 
@@ -32,6 +33,7 @@ void tr_queue_free(struct tr_queue *q)
 	while ((b = pop_locked(q)))
 		tr_batch_abandon(&b);
 	free(q->producers);
+	pthread_mutex_destroy(&q->producers_lock);
 	pthread_mutex_destroy(&q->lock);
 }
 
@@ -110,10 +112,10 @@ void tr_queue_release(struct tr_queue *q, size_t bytes, uint64_t events)
 	size_t left = atomic_fetch_sub(&q->bytes, bytes) - bytes;
 	if (left > q->low_bytes || !atomic_load(&q->waiting) || !atomic_exchange(&q->waiting, false))
 		return;
-	pthread_mutex_lock(&q->lock);
+	pthread_mutex_lock(&q->producers_lock);
 	for (size_t i = 0; i < q->nproducers; i++)
 		q->producers[i]->wake(q->producers[i]);
-	pthread_mutex_unlock(&q->lock);
+	pthread_mutex_unlock(&q->producers_lock);
 }
 
 void tr_queue_put_first(struct tr_queue *q, struct tr_batch *head, struct tr_batch *tail, uint32_t n)
@@ -131,11 +133,11 @@ void tr_queue_put_first(struct tr_queue *q, struct tr_batch *head, struct tr_bat
 
 void tr_queue_set_producers(struct tr_queue *q, struct tr_waker **producers, size_t n)
 {
-	pthread_mutex_lock(&q->lock);
+	pthread_mutex_lock(&q->producers_lock);
 	free(q->producers);
 	q->producers = producers;
 	q->nproducers = n;
-	pthread_mutex_unlock(&q->lock);
+	pthread_mutex_unlock(&q->producers_lock);
 }
 
 void tr_port_free(struct tr_port *p)

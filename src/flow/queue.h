@@ -24,7 +24,8 @@ struct tr_queue {
 	size_t max_bytes, low_bytes;
 	enum tr_queue_full when_full;
 	struct tr_waker *consumer;
-	struct tr_waker **producers; /* woken when there is room again; under lock */
+	pthread_mutex_t producers_lock; /* guards the next two: to wake takes longer than to push */
+	struct tr_waker **producers; /* woken when there is room again */
 	size_t nproducers;
 	struct tr_waker **next_producers; /* while a graph is being wired (run/wire.c) */
 	size_t nnext;

@@ -76,7 +76,8 @@ static struct tr_batch *take(struct tr_stage *s, uint64_t *ticket, bool *more)
 	return b;
 }
 
-/* The last step, where it has named outputs: the batch stays whole, slot->views are what goes on. */
+/* The last step, where it has named outputs: the batch stays whole, slot->views are what goes on.
+ */
 static int route(struct tr_stage *s, struct tr_stage_slot *slot, const struct tr_batch *b,
 		 unsigned worker)
 {
@@ -99,7 +100,8 @@ static int route(struct tr_stage *s, struct tr_stage_slot *slot, const struct tr
 }
 
 /* Runs the steps from slot->next_step on. 0, or -ENOMEM with the step to go on from noted. */
-static int apply(struct tr_stage *s, struct tr_stage_slot *slot, struct tr_batch *b, unsigned worker)
+static int apply(struct tr_stage *s, struct tr_stage_slot *slot, struct tr_batch *b,
+		 unsigned worker)
 {
 	for (; slot->next_step < s->nsteps && b->nsel; slot->next_step++) {
 		struct tr_stage_step *st = &s->steps[slot->next_step];
@@ -118,8 +120,8 @@ static int apply(struct tr_stage *s, struct tr_stage_slot *slot, struct tr_batch
 	return 0;
 }
 
-/* Publishes the finished batches at the head of the ring, one thread at a time. -ENOMEM: the head one
- * couldn't be, and stays. */
+/* Publishes the finished batches at the head of the ring, one thread at a time. -ENOMEM: the head
+ * one couldn't be, and stays. */
 static int publish_head(struct tr_stage *s)
 {
 	int rc = 0;
@@ -136,13 +138,12 @@ static int publish_head(struct tr_stage *s)
 			tr_port_publish_views(&s->out, &slot->batch, slot->views);
 		else if (slot->batch)
 			rc = tr_port_publish(&s->out, &slot->batch);
-		size_t charge = slot->charge;
-		uint64_t events = slot->events;
+		if (rc == 0) /* not under the lock: it may wake the producers */
+			tr_queue_release(&s->in, slot->charge, slot->events);
 		pthread_mutex_lock(&s->lock);
 		if (rc == 0) {
 			slot->state = TR_SLOT_FREE;
 			s->head++;
-			tr_queue_release(&s->in, charge, events);
 		}
 	}
 	s->publishing = false;
@@ -150,8 +151,8 @@ static int publish_head(struct tr_stage *s)
 	return rc;
 }
 
-enum tr_stage_result tr_stage_run(struct tr_stage *s, unsigned worker,
-				  void (*another)(void *ctx), void *ctx)
+enum tr_stage_result tr_stage_run(struct tr_stage *s, unsigned worker, void (*another)(void *ctx),
+				  void *ctx)
 {
 	uint64_t ticket = 0;
 	bool more;

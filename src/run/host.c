@@ -246,17 +246,7 @@ int tr_batch_keep(struct tr_host *h, struct tr_batch *b, const bool *keep, const
 
 int tr_host_column(struct tr_host *h, tr_str name, enum tr_col_kind kind, enum tr_col_shape shape)
 {
-	struct tr_writer *w = &h->writer;
-	const struct tr_name *n = tr_name(name);
-	for (int i = 0; n && i < w->ncols; i++)
-		if (w->cols[i].name == n && w->cols[i].kind == kind)
-			return i;
-	struct tr_writer_col *cols = n ? realloc(w->cols, (size_t)(w->ncols + 1) * sizeof *cols) : NULL;
-	if (!cols)
-		return -ENOMEM;
-	w->cols = cols;
-	cols[w->ncols] = (struct tr_writer_col){ .name = n, .kind = kind, .shape = shape };
-	return w->ncols++;
+	return tr_writer_column(&h->writer, name, kind, shape);
 }
 
 bool tr_host_full(struct tr_host *h)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The workers. One lock, taken twice a run: a run is a batch or more, never an event. */
+/* The workers. One lock, taken twice a run: a run is a batch or more, never an event. To wake a
+ * worker costs it and the waker some 10 us of CPU, so none is woken for a run that takes less: the
+ * worker that made it runnable does it itself, next. */
 #include "run/pool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,6 +13,12 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+
+#define SHORT_NS (10 * TR_US)
+
+/* The pool of which this thread is a worker: how tr_task_wake knows that somebody is about to look
+ * at the queue. */
+static _Thread_local const struct tr_pool *ours;
 
 static void push_locked(struct tr_pool *p, struct tr_task *t)
 {
@@ -20,21 +29,61 @@ static void push_locked(struct tr_pool *p, struct tr_task *t)
 	else
 		p->head = t;
 	p->tail = t;
-	if (p->idle)
-		pthread_cond_signal(&p->runnable);
+}
+
+/* A worker that has nothing to do, for the caller to wake; or NULL. */
+static struct tr_worker *take_idle_locked(struct tr_pool *p)
+{
+	struct tr_worker *w = p->idle;
+	if (w)
+		p->idle = w->next_idle;
+	return w;
+}
+
+/* Not under the lock, or a worker's first act would be to wait for it. */
+static void wake_worker(struct tr_worker *w)
+{
+	if (w)
+		sem_post(&w->wake);
+}
+
+static void wake_workers(struct tr_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	struct tr_worker *w = p->idle, *next;
+	p->idle = NULL;
+	pthread_mutex_unlock(&p->lock);
+	for (; w; w = next) {
+		next = w->next_idle;
+		wake_worker(w);
+	}
+}
+
+static void wait_locked(struct tr_worker *w)
+{
+	struct tr_pool *p = w->pool;
+	w->next_idle = p->idle;
+	p->idle = w;
+	pthread_mutex_unlock(&p->lock);
+	while (sem_wait(&w->wake) < 0)
+		assert(errno == EINTR);
+	pthread_mutex_lock(&p->lock);
 }
 
 void tr_task_wake(struct tr_task *t)
 {
 	struct tr_pool *p = t->pool;
+	struct tr_worker *w = NULL;
 	pthread_mutex_lock(&p->lock);
-	if (!t->queued) {
-		if (t->runs < t->max_runs)
-			push_locked(p, t);
-		else
-			t->again = true;
+	if (!t->queued && t->runs < t->max_runs) {
+		push_locked(p, t);
+		if (ours != p || t->usual_ns >= SHORT_NS)
+			w = take_idle_locked(p);
+	} else if (!t->queued) {
+		t->again = true;
 	}
 	pthread_mutex_unlock(&p->lock);
+	wake_worker(w);
 }
 
 static void wake_task(struct tr_waker *w)
@@ -45,9 +94,11 @@ static void wake_task(struct tr_waker *w)
 void tr_task_init(struct tr_task *t, struct tr_pool *p, void (*run)(struct tr_task *, unsigned),
 		  unsigned max_runs)
 {
-	*t = (struct tr_task){
-		.waker = { wake_task }, .pool = p, .run = run, .max_runs = max_runs
-	};
+	*t = (struct tr_task){ .waker = { wake_task },
+			       .pool = p,
+			       .run = run,
+			       .max_runs = max_runs,
+			       .usual_ns = SHORT_NS };
 	atomic_init(&t->wake_at_ns, TR_NEVER);
 }
 
@@ -55,13 +106,11 @@ static void *work(void *arg)
 {
 	struct tr_worker *w = arg;
 	struct tr_pool *p = w->pool;
+	ours = p;
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
-		while ((!p->head || p->paused) && !p->stopping) {
-			p->idle++;
-			pthread_cond_wait(&p->runnable, &p->lock);
-			p->idle--;
-		}
+		while ((!p->head || p->paused) && !p->stopping)
+			wait_locked(w);
 		if (p->stopping)
 			break;
 		struct tr_task *t = p->head;
@@ -71,13 +120,19 @@ static void *work(void *arg)
 		t->queued = false;
 		t->runs++;
 		p->busy++;
+		struct tr_worker *other =
+			p->head && t->usual_ns >= SHORT_NS ? take_idle_locked(p) : NULL;
 		pthread_mutex_unlock(&p->lock);
+		wake_worker(other);
 
-		atomic_store_explicit(&w->since_ns, tr_mono_ns(), memory_order_relaxed);
+		int64_t began = tr_mono_ns();
+		atomic_store_explicit(&w->since_ns, began, memory_order_relaxed);
 		t->run(t, w->index);
 		atomic_store_explicit(&w->since_ns, 0, memory_order_relaxed);
+		int64_t took = tr_mono_ns() - began;
 
 		pthread_mutex_lock(&p->lock);
+		t->usual_ns += (took - t->usual_ns) / 8;
 		t->runs--;
 		if (--p->busy == 0 && p->paused)
 			pthread_cond_signal(&p->quiet);
@@ -98,7 +153,6 @@ int tr_pool_start(struct tr_pool *p, unsigned threads)
 	if (!p->workers)
 		return -ENOMEM;
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->runnable, NULL);
 	pthread_cond_init(&p->quiet, NULL);
 	/* signals are the loop's */
 	sigfillset(&all);
@@ -109,6 +163,7 @@ int tr_pool_start(struct tr_pool *p, unsigned threads)
 		char name[16];
 		w->pool = p;
 		w->index = p->n;
+		sem_init(&w->wake, 0, 0);
 		rc = -pthread_create(&w->thread, NULL, work, w);
 		snprintf(name, sizeof name, "tr-work%u", p->n);
 		if (rc == 0)
@@ -122,16 +177,17 @@ void tr_pool_stop(struct tr_pool *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->stopping = true;
-	pthread_cond_broadcast(&p->runnable);
 	pthread_mutex_unlock(&p->lock);
+	wake_workers(p);
 	for (unsigned i = 0; i < p->n; i++)
 		pthread_join(p->workers[i].thread, NULL);
 }
 
 void tr_pool_free(struct tr_pool *p)
 {
+	for (unsigned i = 0; i < p->n; i++)
+		sem_destroy(&p->workers[i].wake);
 	free(p->workers);
-	pthread_cond_destroy(&p->runnable);
 	pthread_cond_destroy(&p->quiet);
 	pthread_mutex_destroy(&p->lock);
 }
@@ -149,8 +205,8 @@ void tr_pool_resume(struct tr_pool *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->paused = false;
-	pthread_cond_broadcast(&p->runnable);
 	pthread_mutex_unlock(&p->lock);
+	wake_workers(p);
 }
 
 void tr_pool_forget(struct tr_pool *p, struct tr_task *t)

@@ -192,6 +192,22 @@ def long_messages_in_lines():
 # ---- peers that aren't there
 
 @tap.test
+def lines_one_behind_the_other():
+    dir, peer = tempdir(), StreamPeer()
+    lines = []
+    for i in range(3000):  # runs of all lengths, ended by what isn't sent as it was read
+        lines.append(b"%d " % i + b"x" * (i * 7 % 300))
+        lines += [b""] * (i % 11 == 0) + [b"%d cr\r" % i] * (i % 17 == 0) + [b"y" * 2000] * (i % 401 == 0)
+    raw_log(dir, *lines, b"last")
+    a = agent(dir, f"tcp://{peer.address}")
+    sent(a, len(lines) + 1)
+    want = b"".join(line.removesuffix(b"\r") + b"\n" for line in [*lines, b"last"])
+    tap.wait_until(lambda: sum(map(len, peer.received)) >= len(want), 10, "all bytes")
+    tap.ok(b"".join(peer.received) == want, "byte for byte")
+    a.stop()
+
+
+@tap.test
 def a_peer_that_comes_later():
     dir, peer = tempdir(), StreamPeer(start=False)
     peer.port = free_port()
