@@ -294,14 +294,17 @@ static void tidy_logs(struct source *s, struct verdict *v)
 }
 
 /* Something was read, or written, of a generation that seems to be gone since it was looked for:
- * another file may have been taken for a stranger that is its copy. Or one that seems to be where
- * it was turned out not to be, or wasn't known by its content yet. */
+ * another file may have been taken for a stranger that is its copy. Or a walk found it elsewhere.
+ * Or one that seems to be where it was turned out not to be, or wasn't known by its content yet. */
 static bool is_outdated(const struct verdict *v)
 {
 	for (size_t i = 0; i < v->j.nknown; i++) {
 		const struct known *k = &v->j.known[i];
 		const struct gen *g = k->gen;
+		const char *was = v->last_path[i];
 		struct file_stat st;
+		if (k->fate == FATE_LOST && g->path && (!was || strcmp(g->path, was) != 0))
+			return true;
 		if (g->fd < 0)
 			continue;
 		if (k->fate == FATE_SAME) {

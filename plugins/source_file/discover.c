@@ -154,10 +154,7 @@ static void on_file(struct source *s, const struct found_file *f)
 	}
 	if (g) {
 		/* renamed, perhaps out of its family's directories */
-		bool moved = !g->live && (!g->path || strcmp(g->path, f->path) != 0);
-		if (moved && g->busy)
-			s->walk_again = true; /* it is being judged by where it was */
-		else if (moved)
+		if (!g->live && !g->busy && (!g->path || strcmp(g->path, f->path) != 0))
 			gen_set_path(s, g, f->real ? f->real : f->path);
 		family_due(s, g->log->family);
 		if (l && l->family != g->log->family)

@@ -168,8 +168,11 @@ static void file_tend(void *self)
 		next = s->tend_at_ns;
 	if (!s->judging && s->judge_at_ns < next)
 		next = s->judge_at_ns;
-	if (!s->walking && s->walk_again && s->walk_not_before_ns < next)
-		next = s->walk_not_before_ns;
+	int64_t walk_ns = s->walk_again ? now : s->walk_at_ns;
+	if (walk_ns < s->walk_not_before_ns)
+		walk_ns = s->walk_not_before_ns;
+	if (!s->walking && walk_ns < next)
+		next = walk_ns;
 	if (!s->polling && s->poll_at_ns < next)
 		next = s->poll_at_ns;
 	tr_host_wake_at(s->host, next > now ? next : now + TR_MS);
