@@ -205,7 +205,8 @@ class Kafka:
         controllers = [free_port() for _ in range(brokers)]
         self.nodes = []
         formats = []
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        # its first character is no "-", which the tool would take for an option's
+        cluster = base64.urlsafe_b64encode(b"t" + os.urandom(15)).decode().rstrip("=")
         for i in range(brokers):
             dir = f"{self.dir}/{i + 1}"
             os.mkdir(dir)

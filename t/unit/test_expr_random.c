@@ -243,11 +243,6 @@ static void random_ones_are_what_a_plain_evaluator_says(void **state)
 	unsigned some = 0;
 
 	(void)state;
-	/* valgrind computes with doubles instead: the plain evaluator would be the less exact one
-	 */
-	volatile int64_t most = INT64_MAX;
-	if ((long double)most == (long double)(double)most)
-		skip();
 	for (uint64_t round = 1; round <= 1500; round++) {
 		struct tr_mask among = { 0 }, found;
 		struct tr_expr_scratch *s;
@@ -282,6 +277,12 @@ static void random_ones_are_what_a_plain_evaluator_says(void **state)
 
 int main(void)
 {
+	/* valgrind computes with doubles instead: the plain evaluator would be the less exact one */
+	volatile int64_t most = INT64_MAX;
+	if ((long double)most == (long double)(double)most) {
+		puts("1..0 # SKIP long doubles are no longer than doubles");
+		return 0;
+	}
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_ones_are_what_a_plain_evaluator_says),
 	};
