@@ -13,7 +13,6 @@
 #define RETRY_NS   TR_SEC
 #define HANG_NS    (3 * TR_SEC) /* no disk is so slow */
 #define READ_BYTES (256u << 10) /* packed, that one call reads */
-#define TURN_VIEWS 4            /* made of frames before others have their turn */
 
 /* ---- on an io thread ---- */
 
@@ -159,7 +158,7 @@ static bool pass_on_some(struct tr_disk *d)
 {
 	for (int i = 0; d->next_got < d->ngot; i++) {
 		struct tr_disk_got *got = &d->got[d->next_got];
-		if (i == TURN_VIEWS)
+		if (i == TR_DISK_TURN)
 			return true;
 		if (tr_disk_leaves(d) || !tr_queue_has_room(&d->host->sink.in))
 			return false;

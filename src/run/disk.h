@@ -14,6 +14,7 @@
 #include "run/pool.h"
 
 #define TR_DISK_READ 16 /* frames that one call reads */
+#define TR_DISK_TURN 4  /* views made into frames, or back, before others have their turn */
 
 struct tr_host;
 struct tr_disk_frame;

@@ -8,7 +8,6 @@
 
 #define SYNC_NS    (100 * TR_MS) /* longest from appending to syncing */
 #define FRESH_MAX  16u
-#define TURN_VIEWS 4 /* made into frames before others have their turn */
 
 void tr_disk_free_bytes(struct tr_disk *d, struct tr_sb *sb)
 {
@@ -103,7 +102,7 @@ bool tr_disk_make_frames(struct tr_disk *d)
 	while (*end)
 		end = &(*end)->next;
 	for (int i = 0; d->nfresh < FRESH_MAX; i++) {
-		if (i == TURN_VIEWS)
+		if (i == TR_DISK_TURN)
 			return true;
 		if (!d->uncoded && !(d->uncoded = tr_queue_pop(&d->in)))
 			return false;
