@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """F1: every bad configuration in t/config/bad is refused with exit status 78, and exactly the expected
 errors are named: each with its line and column, the offending word, and what was expected.
 

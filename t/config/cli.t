@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The command line around configurations: usage, help, check's files and directories, the doors that are
 closed to plugins of doubtful origin."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Good configurations: check counts their components as the first line says; --print shows what they come
 to (NAME.golden), which is a configuration that comes to the same."""
 

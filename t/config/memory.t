@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Memory that ends in the middle of reading a configuration ends in a message, never in a crash, and never
 in a configuration that isn't the one that was written."""
 

@@ -4,7 +4,6 @@
 dashboard is whole, and both ask only for metrics that an agent has."""
 
 import json
-import os
 import re
 import shutil
 import socket

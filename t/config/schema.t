@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The JSON schema says of a configuration what check says: both take the good ones, and both refuse what a
 schema can know to be wrong."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A bad configuration is found before anything happens: under strace no socket is made, and nothing is
 opened but libraries, plugins, the configuration and its secrets."""
 

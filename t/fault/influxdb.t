@@ -1,11 +1,12 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The InfluxDB sink when memory runs out: it waits and goes on, and what is delivered is complete, logs
 and metrics, and what can't be written is rejected all the same."""
 
 import events
 import tap
 from events import log, metric
-from peers import FakeInflux
+from influx import FakeInflux
 from tailrace import Agent, sanitizers, tempdir
 
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The Kafka sink when memory runs out: it waits and goes on, and what is delivered is complete, once, and
 in order."""
 

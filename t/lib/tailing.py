@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Scenes of the file source: an agent that tails a directory of logs to its standard output, one line
 an event, over as many restarts as the scene has."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The console sink, by what its descriptor is: a pipe whose reader stops or goes, a file, a socket, a
 terminal."""
 

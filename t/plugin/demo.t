@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """tailrace demo as a newcomer runs it: what it says, what it proves, and what it leaves behind."""
 
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The configurations that are installed: valid, and run on logs such as they are meant for, against a
 Loki, a Kafka or an InfluxDB. Only paths, addresses and URLs are others."""
 
@@ -16,9 +17,10 @@ import types
 import urllib.request
 
 import tap
+from influx import FakeInflux
 from kafka import MockKafka
 from logs import nginx_lines
-from peers import FakeInflux, FakeLoki, make_cert
+from peers import FakeLoki, make_cert
 from sockets import StreamPeer
 from syslogs import as_systemd
 from tailrace import Agent, command, free_port, tempdir

@@ -5,7 +5,6 @@ R17, R19, L2, L10, C3-C5, C7 and C9 of the catalogue of what it must survive."""
 
 import gzip
 import os
-import shutil
 import subprocess
 import time
 

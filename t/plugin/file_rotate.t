@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 
-import logs
 import tap
 from tap import test
 from tailing import Scene

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The InfluxDB sink against a server that reads line protocol strictly and answers as it is told: what
 is written for logs and metrics, and what each answer costs."""
 
@@ -12,7 +13,8 @@ import threading
 import events
 import tap
 from events import log, metric
-from peers import Answer, FakeInflux, decoded
+from influx import FakeInflux
+from peers import Answer, decoded
 from tailrace import Agent, command, tempdir
 
 V1 = "    database: telemetry\n"

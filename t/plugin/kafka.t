@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The Kafka sink against librdkafka's mock cluster: what records look like, that every event is delivered
 whatever brokers say, in its order, and that only what is refused for good is rejected."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The Loki sink against a server that answers as it is told: what each answer costs, and that nothing
 else is lost, sent twice or out of order."""
 

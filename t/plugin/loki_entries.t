@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the Loki sink makes of events: streams, lines, structured metadata, tenants and lanes."""
 
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The manual: every plugin, command and option has its place in it, and no formatter complains."""
 
 import glob

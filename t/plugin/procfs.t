@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The source `procfs` on a machine that isn't there: what it says and when, what is broken and what hangs,
 and that no sample has a time that it isn't of."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The regex transform in a running agent: figures, times that survive a crash, and order across workers."""
 
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The file sink: what is in the files, under every name they get, when disks fail and when we do."""
 
 import gzip

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The InfluxDB sink against a real InfluxDB 1.x, and by 2.x's interface against a real VictoriaMetrics:
 what their parsers make of our lines, by their own queries."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The Loki sink against a real Loki: what its parser and its limits make of our requests."""
 
 import time

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The main job against a real Loki: what was written to a file is in the store, parsed and labelled, all
 of it, and once, also when the agent is killed again and again."""
 

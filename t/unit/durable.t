@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What replaces a file is durable before it has the name, and the name is durable before anything
 else is done (strace over the checkpoint's unit test, which saves many)."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Includes point one way: base <- plugin's headers <- codec, config, flow, plugin's own code <- net,
 run, api <- cli. A plugin includes the interface, base, codec, its own headers and those of the
 libraries that it is linked with."""

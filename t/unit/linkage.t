@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """An agent maps only what its configuration needs: no module, library or program is linked with
 a library that DESIGN.md gives to others."""
 
