@@ -133,7 +133,7 @@ int tr_spool_save_ledger(struct tr_spool *s)
 
 int tr_spool_save(struct tr_spool *s)
 {
-	return is_saved(s) ? 0 : tr_spool_save_ledger(s);
+	return is_saved(s) ? unlink_needless(s) : tr_spool_save_ledger(s);
 }
 
 /* ---- appending */
@@ -299,46 +299,68 @@ int tr_spool_settle(struct tr_spool *s, struct tr_spool_pos pos)
 	return tr_mono_ns() - s->saved_ns < SAVE_NS ? 0 : tr_spool_save(s);
 }
 
-/* The number of the first event in this segment or behind it. */
-static uint64_t first_event(struct tr_spool *s, size_t i)
+/* The number of the first event in this segment. 1; 0: there is none; or a negative errno. */
+static int first_event(struct tr_spool *s, struct tr_spool_entry *e, uint64_t *event)
 {
-	for (; i < s->nentries; i++) {
-		struct tr_spool_entry *e = &s->entries[i];
-		if (e->first_event == TR_SPOOL_UNKNOWN) {
-			struct tr_spool_head h;
-			uint64_t at;
-			struct tr_spool_seg g = { .number = e->number, .size = e->size };
-			g.fd = tr_spool_seg_open(s->dir, e->number, O_RDONLY);
-			if (g.fd >= 0 && tr_spool_head_find(&g, 0, &at, &h) == 1)
-				e->first_event = h.first_event;
-			if (g.fd >= 0)
-				close(g.fd);
-		}
-		if (e->first_event != TR_SPOOL_UNKNOWN)
-			return e->first_event;
+	if (e->first_event == TR_SPOOL_UNKNOWN) {
+		struct tr_spool_head h;
+		uint64_t at;
+		struct tr_spool_seg g = { .number = e->number, .size = e->size };
+		g.fd = tr_spool_seg_open(s->dir, e->number, O_RDONLY);
+		if (g.fd < 0)
+			return g.fd == -ENOENT ? 0 : g.fd;
+		int rc = tr_spool_head_find(&g, 0, &at, &h);
+		close(g.fd);
+		if (rc <= 0)
+			return rc;
+		e->first_event = h.first_event;
 	}
-	return s->next_event;
+	*event = e->first_event;
+	return 1;
+}
+
+/* How many events are in the i-th segment: what is behind it begins with the next one. 0 where the
+ * disk can't give that: what there was is found missing when reading gets there. */
+static int count_events(struct tr_spool *s, size_t i, uint64_t *events)
+{
+	uint64_t first, next = s->next_event, dropped = 0;
+	*events = 0;
+	int rc = first_event(s, &s->entries[i], &first);
+	if (rc <= 0)
+		return rc == -EIO ? 0 : rc;
+	for (rc = 0; rc == 0 && ++i < s->nentries;) {
+		if (s->entries[i].is_dropped)
+			dropped += s->entries[i].dropped_events;
+		else
+			rc = first_event(s, &s->entries[i], &next);
+	}
+	if (rc < 0)
+		return rc == -EIO ? 0 : rc;
+	*events = next > first + dropped ? next - first - dropped : 0;
+	return 0;
 }
 
 static int drop(struct tr_spool *s, size_t i, uint64_t *events)
 {
 	struct tr_spool_entry *e = &s->entries[i];
-	uint64_t first = first_event(s, i), next = first_event(s, i + 1);
-	*events = next > first ? next - first : 0;
+	int rc = count_events(s, i, events);
+	if (rc < 0)
+		return rc;
 	e->is_dropped = true;
 	e->dropped_events = *events;
 	s->has_drops_to_save = true;
 	/* Once the ledger says so, it is no loss that somebody has to look for. */
-	int rc = tr_spool_save_ledger(s);
-	if (rc < 0 && s->has_drops_to_save) {
+	rc = tr_spool_save_ledger(s);
+	if (s->has_drops_to_save) {
 		e->is_dropped = s->has_drops_to_save = false;
 		e->dropped_events = 0;
 		return rc;
 	}
+	/* it is dropped even where it couldn't be unlinked yet */
 	tr_spool_forget_events(s, *events);
 	s->stats.dropped_events += *events;
 	settle_whole_segments(s);
-	return rc;
+	return 0;
 }
 
 int64_t tr_spool_drop_oldest(struct tr_spool *s)

@@ -141,6 +141,21 @@ static void test_B5_large_frames(void **state)
 	reads(3, 4);
 }
 
+/* What was being read when others were dropped is the oldest one again at the next start. */
+static void test_drop_oldest_counts_once(void **state)
+{
+	struct tr_spool_pos pos;
+	(void)state;
+	open_it(MIB); /* segments of 128 KiB: four frames each */
+	fill(0, 20, 30000);
+	assert_int_equal(get(&pos), 0);
+	assert_int_equal(tr_spool_drop_oldest(s), 8); /* frames 4 to 7 */
+	reopen(MIB);
+	assert_int_equal(tr_spool_drop_oldest(s), 7); /* frames 0 to 3 */
+	reads(8, 20);
+	assert_int_equal(tr_spool_stats(s)->damaged_frames, 0);
+}
+
 static void test_drop_oldest_takes_whole_unread_segments(void **state)
 {
 	struct tr_spool_pos pos;
@@ -204,6 +219,7 @@ int main(void)
 		T(B5_cap_holds_and_all_gets_through),
 		T(B5_large_frames),
 		T(drop_oldest_takes_whole_unread_segments),
+		T(drop_oldest_counts_once),
 		T(B7_what_is_delivered_stays_so),
 	};
 	tr_log_setup(TR_LOG_ERROR, TR_LOG_LOGFMT);
