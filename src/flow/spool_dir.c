@@ -43,6 +43,9 @@ static int make_dir(const char *path, struct tr_err *e)
 		snprintf(up, sizeof up, "%s%s", path, i ? "/.." : "/../..");
 		rc = tr_io_fsync_dir(up, e);
 	}
+	/* the next time it isn't there again, so that this is made up for */
+	if (rc < 0)
+		rmdir(path);
 	return rc;
 }
 
