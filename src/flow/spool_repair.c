@@ -146,10 +146,14 @@ static int repair_ledger(int dir, struct tr_spool_survey *v)
 		struct tr_spool_head h;
 		uint64_t at;
 		g.fd = tr_spool_seg_open(dir, g.number, O_RDONLY);
-		if (g.fd >= 0 && tr_spool_head_find(&g, 0, &at, &h) == 1)
+		if (g.fd < 0)
+			return g.fd;
+		int rc = tr_spool_head_find(&g, 0, &at, &h);
+		close(g.fd);
+		if (rc < 0)
+			return rc;
+		if (rc == 1)
 			first = h.first_event;
-		if (g.fd >= 0)
-			close(g.fd);
 		l->settled = (struct tr_spool_mark){ g.number, 0, first };
 		l->tail =
 			(struct tr_spool_mark){ v->files[v->nfiles - 1].number, 0, v->next_event };
