@@ -14,8 +14,8 @@
 #include "base/io.h"
 #include "base/log.h"
 
-#define MAGIC "TRSTATE\n"
-#define ENVELOPE 1u
+#define MAGIC     "TRSTATE\n"
+#define ENVELOPE  1u
 #define STATE_MAX ((size_t)1 << 30)
 
 int tr_checkpoint_open(const struct tr_checkpoint *c, tr_str file, tr_str *state, uint32_t *version)
@@ -48,9 +48,13 @@ static void move_aside(const struct tr_checkpoint *c, const char *path, const ch
 {
 	char bad[PATH_MAX];
 	snprintf(bad, sizeof bad, "%s.bad-%lld", path, (long long)(tr_wall_ns() / TR_SEC));
-	int rc = rename(path, bad);
-	tr_log(TR_LOG_ERROR, c->component, "state %s is damaged (%s): %s %s", path, why,
-	       rc == 0 ? "moved to" : "cannot be moved to", bad);
+	if (rename(path, bad) == 0)
+		tr_log(TR_LOG_ERROR, c->component, "state %s is damaged (%s): moved to %s", path,
+		       why, bad);
+	else
+		tr_log(TR_LOG_ERROR, c->component,
+		       "state %s is damaged (%s): cannot be moved to %s: %s", path, why, bad,
+		       strerror(errno));
 }
 
 /* 0: taken; 1: there is none, or it was damaged and moved; negative: stop. */
@@ -74,7 +78,8 @@ static int load_one(const struct tr_checkpoint *c, const char *path, struct tr_s
 			tr_err_set(e, rc, "state %s was written by a newer tailrace", path);
 		} else {
 			tr_sb_str(out, state);
-			rc = out->failed ? tr_err_set(e, -ENOMEM, "state %s: out of memory", path) : 0;
+			rc = out->failed ? tr_err_set(e, -ENOMEM, "state %s: out of memory", path)
+					 : 0;
 		}
 	}
 	tr_sb_free(&file);

@@ -99,15 +99,15 @@ static int is_letter_file(const struct dirent *de)
 	return tr_str_ends(tr_str_c(de->d_name), TR_STR(".ndjson"));
 }
 
-static int64_t count_lines(const char *path)
+static int count_lines(const char *path, int64_t *n)
 {
 	struct tr_sb sb = { 0 };
-	int64_t n = 0;
-	if (tr_io_read_own(path, 2 * FILE_BYTES, &sb, NULL) == 0)
-		for (size_t i = 0; i < sb.n; i++)
-			n += sb.p[i] == '\n';
+	int rc = tr_io_read_own(path, 2 * FILE_BYTES, &sb, NULL);
+	*n = 0;
+	for (size_t i = 0; rc == 0 && i < sb.n; i++)
+		*n += sb.p[i] == '\n';
 	tr_sb_free(&sb);
-	return n;
+	return rc;
 }
 
 /* Removes the oldest files until another one fits. Names sort by time. */
@@ -123,8 +123,9 @@ static void remove_oldest(struct tr_dead_letter *d)
 		if (lstat(path, &st) == 0)
 			total += st.st_size;
 		if (total > TOTAL_BYTES - FILE_BYTES) {
-			int64_t lines = count_lines(path);
-			if (unlink(path) == 0)
+			int64_t lines;
+			/* it goes another time when they can't be counted now */
+			if (count_lines(path, &lines) == 0 && unlink(path) == 0)
 				tr_metric_add(d->removed, lines);
 		}
 		free(list[i]);
@@ -171,7 +172,13 @@ static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 		return tr_err_sys(e, "create %s", path);
 	if (!hold_file(d)) /* taken before there was anything in it */
 		return tr_err_set(e, -EAGAIN, "%s is being sent again", path);
-	return tr_io_fsync_dir(d->dir, e);
+	rc = tr_io_fsync_dir(d->dir, e);
+	if (rc < 0) { /* the next one is another one, or this name is never durable */
+		close(d->fd);
+		d->fd = -1;
+		unlink(path);
+	}
+	return rc;
 }
 
 static void write_letter(void *arg)

@@ -221,12 +221,12 @@ int tr_letter_settle(struct tr_letter_file *f, uint64_t *left, struct tr_err *e)
 	if (is_in_place(f, &st)) { /* else its letters were moved or removed by somebody */
 		off_t done = atomic_load(&f->done);
 		rc = rest_of(f, done, st.st_size, &rest);
-		if (rc < 0)
+		if (rc < 0) {
 			tr_err_set(e, rc, "read %s: %s", f->path, strerror(-rc));
-		else
+		} else {
 			rc = put_back(f, st.st_size, tr_sb_view(&rest), e);
-		*left += count_lines(tr_sb_view(&rest));
-		*left -= f->nkept;
+			*left += count_lines(tr_sb_view(&rest)) - f->nkept;
+		}
 		tr_sb_free(&rest);
 	}
 	close_file(f);

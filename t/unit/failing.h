@@ -196,27 +196,28 @@ static inline void may_fail(void)
 	fail_calls(way.what, way.n, way.last, way.err);
 }
 
+static inline void in_way(enum failing what, int err, bool for_good, bool (*try)(void))
+{
+	if (what == ALLOCATIONS && !can_fail_allocations())
+		return;
+	way.what = what;
+	way.err = err;
+	way.n = 0;
+	do {
+		way.n++;
+		way.last = for_good ? UINT32_MAX : way.n;
+	} while (try());
+}
+
 static inline void in_each_way(bool (*try)(void))
 {
-	static const struct {
-		enum failing what;
-		int err;
-	} ways[] = { { FILES, EIO },       { FILES, ENOSPC }, { FILES, EMFILE },
-		     { TRANSFERS, EINTR }, { TRANSFERS, 0 },  { ALLOCATIONS, ENOMEM } };
-	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-		if (ways[i].what == ALLOCATIONS && !can_fail_allocations())
-			continue;
-		for (int for_good = 0; for_good < 2; for_good++) {
-			way.what = ways[i].what;
-			way.err = ways[i].err;
-			if (way.what == TRANSFERS && way.err && for_good)
-				continue; /* nobody is interrupted for ever */
-			for (way.n = 1;; way.n++) {
-				way.last = for_good ? UINT32_MAX : way.n;
-				if (!try())
-					break;
-			}
-		}
+	in_way(TRANSFERS, EINTR, false, try); /* nobody is interrupted for ever */
+	for (int for_good = 0; for_good < 2; for_good++) {
+		in_way(FILES, EIO, for_good, try);
+		in_way(FILES, ENOSPC, for_good, try);
+		in_way(FILES, EMFILE, for_good, try);
+		in_way(TRANSFERS, 0, for_good, try); /* in part */
+		in_way(ALLOCATIONS, ENOMEM, for_good, try);
 	}
 }
 
