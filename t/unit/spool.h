@@ -22,6 +22,9 @@
 #include "flow/spool_parts.h"
 
 #define MIB INT64_C(1048576)
+#ifndef WHERE
+#define WHERE "/tmp"
+#endif
 
 static char top[64], dir[96];
 static struct tr_spool *s;
@@ -29,7 +32,7 @@ static struct tr_spool *s;
 static inline int setup(void **state)
 {
 	(void)state;
-	strcpy(top, "/tmp/tr-spool-XXXXXX");
+	snprintf(top, sizeof top, "%s/tr-spool-XXXXXX", WHERE);
 	assert_non_null(mkdtemp(top));
 	snprintf(dir, sizeof dir, "%s/spool/loki", top);
 	return 0;

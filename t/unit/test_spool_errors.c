@@ -2,6 +2,9 @@
 /* A disk buffer when its calls fail, one after the other: it says so or goes on, nothing that was
  * acknowledged is lost, and what is counted is right. */
 #include "failing.h"
+
+/* Thousands of small files are made. */
+#define WHERE (access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
 #include "spool.h"
 
 #include "flow/spool_survey.h"
@@ -169,14 +172,14 @@ static void says_why(const struct tr_err *e, int rc)
 		assert_non_null(strstr(e->msg, strerror(-rc)));
 }
 
-static int try_open_saying(void)
+static int try_open_saying(const char *what)
 {
 	struct tr_spool_cfg cfg = { dir, "loki", MAX };
 	struct tr_err e = { 0 };
 	int rc = tr_spool_open(&cfg, &s, &e);
 	if (rc < 0) {
 		assert_null(s);
-		assert_non_null(strstr(e.msg, "/tmp"));
+		assert_non_null(strstr(e.msg, what));
 		says_why(&e, rc);
 	}
 	return rc;
@@ -188,7 +191,7 @@ static bool try_to_open(void)
 {
 	restore(&stock);
 	may_fail();
-	int rc = try_open_saying();
+	int rc = try_open_saying(dir);
 	bool failed = fail_nothing();
 	if (rc < 0)
 		open_it(MAX);
@@ -217,7 +220,7 @@ static bool try_to_make(void)
 	rmdir(dir);
 	failing.nfsyncs = 0;
 	may_fail();
-	int rc = try_open_saying();
+	int rc = try_open_saying("/");
 	bool failed = fail_nothing();
 	if (rc < 0)
 		open_it(MAX);
@@ -356,7 +359,8 @@ static bool try_to_settle(void)
 	for (size_t i = 0; i < NLEFT - 2; i++) {
 		pos = read_again(left[i]);
 		tr_spool_settle(s, pos);
-		tr_spool_save(s);
+		if (i % 3 == 0)
+			tr_spool_save(s);
 		assert_int_equal(events(), events_from(i + 1));
 	}
 	bool failed = fail_nothing();
@@ -437,7 +441,7 @@ static bool try_to_make_room(void)
 	tr_spool_settle(s, pos);
 	while (again(tr_spool_sync(s)))
 		;
-	for (uint32_t i = n + 1; i < n + 28; i++)
+	for (uint32_t i = n + 1; i < n + 6; i++)
 		append_again(i);
 	while (again(tr_spool_sync(s)))
 		;
@@ -448,7 +452,7 @@ static bool try_to_make_room(void)
 	while (at < n)
 		at = get(&pos);
 	assert_in_range(at, n, n + 1);
-	for (uint32_t i = (uint32_t)at + 1; i < n + 28; i++)
+	for (uint32_t i = (uint32_t)at + 1; i < n + 6; i++)
 		assert_int_equal(get(&pos), i);
 	ends();
 	return failed;
@@ -636,7 +640,10 @@ static void test_repairing(void **state)
 		keep(&stock);
 		first_good = i < 2 ? 6 : 0;
 		good_events = 0;
-		in_each_way(try_to_repair);
+		if (i == 0 || i == 3)
+			in_each_way(try_to_repair);
+		in_way(FILES, EIO, false, try_to_repair);
+		in_way(ALLOCATIONS, ENOMEM, false, try_to_repair);
 		restore(&stock);
 	}
 }
