@@ -41,6 +41,8 @@ static int open_plugin(struct tr_host *h, struct tr_err *e)
 {
 	const struct tr_plugin *p = h->comp->plugin;
 	int rc = p->open(h->comp->cfg, h, &h->self, e);
+	if (rc < 0 && e && !e->code)
+		tr_err_set(e, rc, "%s", strerror(-rc)); /* it had no words of its own */
 	h->opened = rc == 0;
 	return rc < 0 ? tr_err_in(e, "%s", h->comp->id) : 0;
 }
@@ -71,7 +73,8 @@ static int open_sink(struct tr_host *h, struct tr_err *e)
 		s->dead_letter = tr_dead_letter_new(
 			h, h->comp->id, c->dead_letter.p,
 			tr_host_metric(h, "tailrace_dead_letter_events_total",
-				       "Refused events written to dead letters.", TR_COUNTER, NULL, NULL),
+				       "Refused events written to dead letters.", TR_COUNTER, NULL,
+				       NULL),
 			tr_host_metric(h, "tailrace_dead_letter_removed_events_total",
 				       "Dead letters removed with the oldest file to make room.",
 				       TR_COUNTER, NULL, NULL));

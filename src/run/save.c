@@ -89,8 +89,9 @@ int tr_saver_open(struct tr_host *h, struct tr_err *e)
 	s->file = (struct tr_checkpoint){ s->path, p->name, h->comp->id, p->source.state_version };
 	tr_task_init(&s->task, &h->graph->pool, run_saver, 1);
 	atomic_store(&s->saved_ns, tr_mono_ns());
-	int rc = tr_loop_add(&h->graph->loop, &s->task);
-	return rc < 0 ? rc : tr_checkpoint_load(&s->file, &s->loaded, &s->loaded_version, e);
+	if (tr_loop_add(&h->graph->loop, &s->task) < 0)
+		return tr_err_set(e, -ENOMEM, "out of memory");
+	return tr_checkpoint_load(&s->file, &s->loaded, &s->loaded_version, e);
 }
 
 void tr_saver_final(struct tr_host *h)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,8 +27,12 @@ static struct {
 	enum failing what;
 	unsigned first, last, seen; /* calls, counted from 1 */
 	int err;                    /* TRANSFERS: 0 makes half of one */
+	bool ours;                  /* only what our own libraries and plugins call */
 	unsigned nfsyncs;           /* that worked */
 } failing;
+
+/* It is this thread's calls alone that fail. */
+static __thread bool is_failing_thread;
 
 /* The first-th call fails, and all up to the last-th. */
 static inline void fail_calls(enum failing what, unsigned first, unsigned last, int err)
@@ -36,6 +41,7 @@ static inline void fail_calls(enum failing what, unsigned first, unsigned last, 
 	failing.last = last;
 	failing.seen = 0;
 	failing.err = err;
+	is_failing_thread = true;
 	failing.what = what;
 }
 
@@ -46,13 +52,24 @@ static inline bool fail_nothing(void)
 	return failing.seen >= failing.first;
 }
 
-static inline bool fails(enum failing what)
+static inline bool is_ours(const void *caller)
 {
-	if (failing.what != what || ++failing.seen < failing.first || failing.seen > failing.last)
+	Dl_info info;
+	return dladdr(caller, &info) && info.dli_fname &&
+	       (strstr(info.dli_fname, "/libtailrace") || strstr(info.dli_fname, "/plugins/"));
+}
+
+static inline bool fails_for(enum failing what, const void *caller)
+{
+	if (failing.what != what || !is_failing_thread || (failing.ours && !is_ours(caller)) ||
+	    ++failing.seen < failing.first || failing.seen > failing.last)
 		return false;
 	errno = failing.err;
 	return true;
 }
+
+/* In a function that is called by whom it is about. */
+#define fails(what) fails_for(what, __builtin_return_address(0))
 
 static inline void *next_of(const char *name)
 {
@@ -122,20 +139,20 @@ int openat(int fd, const char *path, int flags, ...)
 }
 
 /* A transfer that is interrupted, or made in part: n then. -1: it fails. */
-static inline ssize_t transfer(size_t n)
+static inline ssize_t transfer(size_t n, const void *caller)
 {
-	if (fails(FILES))
+	if (fails_for(FILES, caller))
 		return -1;
-	if (!fails(TRANSFERS))
+	if (!fails_for(TRANSFERS, caller))
 		return (ssize_t)n;
 	return errno ? -1 : (ssize_t)(n + 1) / 2;
 }
 
-#define TAKE_OVER_TRANSFER(name, params, ...)                \
-	ssize_t name params                                  \
-	{                                                    \
-		ssize_t k = transfer(n);                     \
-		return k < 0 ? -1 : REAL(name)(__VA_ARGS__); \
+#define TAKE_OVER_TRANSFER(name, params, ...)                         \
+	ssize_t name params                                           \
+	{                                                             \
+		ssize_t k = transfer(n, __builtin_return_address(0)); \
+		return k < 0 ? -1 : REAL(name)(__VA_ARGS__);          \
 	}
 
 TAKE_OVER_TRANSFER(read, (int fd, void *to, size_t n), fd, to, (size_t)k)
@@ -175,10 +192,13 @@ void *realloc(void *p, size_t n)
 static inline bool can_fail_allocations(void)
 {
 	void *(*volatile allocate)(size_t) = malloc; /* or the compiler knows what it does */
+	bool ours = failing.ours;
+	failing.ours = false;
 	fail_calls(ALLOCATIONS, 1, 1, ENOMEM);
 	void *p = allocate(1);
 	bool failed = fail_nothing() && !p;
 	free(p);
+	failing.ours = ours;
 	return failed;
 }
 

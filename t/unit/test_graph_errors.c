@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* An agent of all sinks is opened, and changes over to another configuration, while one allocation
+ * after the other fails, or one call on a file: it says what is wrong and what was there goes on,
+ * or it works. */
+#include "failing.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "run/graph.h"
+
+static char dir[64];
+static struct tr_graph g;
+static struct tr_config *config;
+
+static void says_why(const struct tr_err *e)
+{
+	if (!strstr(e->msg, "out of memory") && !strstr(e->msg, strerror(way.err)))
+		fail_msg("%s", e->msg);
+}
+
+/* What is logged isn't shown: there is a lot of it. */
+void tr_log(enum tr_log_level level, const char *component, const char *fmt, ...)
+{
+	(void)level;
+	(void)component;
+	(void)fmt;
+}
+
+void tr_log_gated(struct tr_log_gate *gate, enum tr_log_level level, const char *component,
+		  const char *fmt, ...)
+{
+	(void)gate;
+	(void)level;
+	(void)component;
+	(void)fmt;
+}
+
+static const char text[] =
+	"data_dir: %1$s/data\n"
+	"threads: 1\n"
+	"shutdown_timeout: 1ms\n"
+	"sources:\n"
+	"  in: {type: file, include: [%1$s/*.log], poll_interval: %2$ds}\n"
+	"  net: {type: syslog, listen: ['unix://%1$s/net%2$d']}\n"
+	"transforms:\n"
+	"  mark: {type: labels, inputs: [in, net], set: {graph: g%2$d}}\n"
+	"  part: {type: filter, inputs: [mark], where: 'message != \"%2$d\"'}\n"
+	"  parse: {type: regex, inputs: [part], pattern: '^(?<a%2$d>.)'}\n"
+	"sinks:\n"
+	"  loki: {type: loki, inputs: [parse], url: 'http://127.0.0.1:1', buffer: {type: disk},\n"
+	"         batch: {max_events: 100%2$d}}\n"
+	"  influx: {type: influxdb, inputs: [parse], url: 'http://127.0.0.1:1', database: d%2$d}\n"
+	"  file: {type: file, inputs: [parse], path: '%1$s/out%2$d', compression: gzip}\n"
+	"  files: {type: file, inputs: [parse], path: '%1$s/outs/{{ graph }}%2$d', encoding: raw}\n"
+	"  kafka: {type: kafka, inputs: [parse], brokers: ['127.0.0.1:1'], topic: t%2$d}\n"
+	"  socket: {type: socket, inputs: [parse], address: 'tcp://127.0.0.1:1',\n"
+	"           batch: {max_events: 100%2$d}}\n"
+	"  console: {type: console, inputs: [parse], batch: {max_events: 100%2$d}}\n"
+	"  prometheus: {type: prometheus, inputs: [parse], listen: 'unix://%1$s/metrics%2$d'}\n";
+
+static struct tr_config *load(int i)
+{
+	char path[96];
+	const char *paths[] = { path };
+	snprintf(path, sizeof path, "%s/tailrace.yaml", dir);
+	FILE *f = fopen(path, "w");
+	fprintf(f, text, dir, i);
+	fclose(f);
+	struct tr_diag *diag = tr_diag_new();
+	struct tr_config *c = tr_config_load(paths, 1, diag);
+	if (!c)
+		tr_diag_print(diag, stderr);
+	assert_non_null(c);
+	tr_diag_free(&diag);
+	return c;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/tr-graph-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	failing.ours = true;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char cmd[128];
+	(void)state;
+	snprintf(cmd, sizeof cmd, "rm -r %s", dir);
+	return system(cmd);
+}
+
+static bool try_to_open(void)
+{
+	struct tr_err e = { 0 };
+	may_fail();
+	int rc = tr_graph_open(&g, config, false, &e);
+	bool failed = fail_nothing();
+	if (rc < 0)
+		says_why(&e);
+	assert_true(rc == 0 || failed);
+	assert_int_equal(tr_graph_close(&g), 0);
+	memset(&g, 0, sizeof g);
+	return failed;
+}
+
+static void test_opening(void **state)
+{
+	(void)state;
+	config = load(1);
+	in_way(ALLOCATIONS, ENOMEM, false, try_to_open);
+	in_way(FILES, EMFILE, false, try_to_open);
+	tr_config_free(&config);
+}
+
+static int next_config = 2;
+
+static bool try_to_reload(void)
+{
+	struct tr_err e = { 0 };
+	struct tr_reloaded what = { 0 };
+	struct tr_config *c = load(next_config);
+	may_fail();
+	int rc = tr_graph_reload(&g, c, &what, &e);
+	bool failed = fail_nothing();
+	assert_false(what.broken);
+	assert_true(rc == 0 || failed);
+	if (rc < 0)
+		says_why(&e);
+	else
+		next_config = 3 - next_config;
+	return failed;
+}
+
+static void test_reloading(void **state)
+{
+	struct tr_err e = { 0 };
+	(void)state;
+	config = load(1);
+	assert_int_equal(tr_graph_open(&g, config, false, &e), 0);
+	in_way(ALLOCATIONS, ENOMEM, false, try_to_reload);
+	in_way(FILES, EMFILE, false, try_to_reload);
+	assert_int_equal(tr_graph_close(&g), 0);
+	tr_config_free(&config);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_opening, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reloading, setup, teardown),
+	};
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
