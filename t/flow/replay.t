@@ -194,6 +194,29 @@ def C2_killed_at_any_point_it_loses_none():
 
 
 @tap.test
+def files_fail():
+    """It says which and why, and the next run sends what is there still."""
+    tap.need(os.path.exists(LIBFAULT), "the fault library")
+    env = {"LD_PRELOAD": preload(PROGRAM)}
+    for rule, why in (("open@*0-000000.ndjson:1:EMFILE", "Too many open files"),
+                      ("pread@*0-000000.ndjson:1:EIO", "Input/output error"),
+                      ("write@*0-000000.ndjson.new:1:ENOSPC", "No space left"),
+                      ("rename@*0-000000.ndjson:1:EROFS", "Read-only"),
+                      ("unlink@*1-000000.ndjson:1:EACCES", "Permission denied"),
+                      ("open@*/dead_letter/loki:1:EMFILE", "Too many open files"),
+                      ("open@*/dead_letter/loki:2:EMFILE", "Too many open files")):
+        dir, peer = tempdir(), FakeLoki()
+        paths = write_letters(dir, [*numbered(1, 5), "no letter"], numbered(6, 5))
+        code, _, err = replay(dir, peer, env={**env, "TR_FAULT": rule})
+        tap.is_(code, 1, f"{rule}: exit code")
+        said = [line for line in err.splitlines() if why in line]
+        tap.ok(said and os.path.dirname(paths[0]) in said[0], f"{rule}: {said}")
+        tap.is_(replay(dir, peer)[0], 1, "the line that is no letter")
+        tap.is_({e.line for e in peer.entries}, all_of(10), f"{rule}: all there")
+        tap.is_([open(p).read() for p in files(dir)], ["no letter\n"], "what stays")
+
+
+@tap.test
 def what_was_delivered_is_removed_when_it_is_ended():
     dir = tempdir()
     peer = FakeLoki(script=lambda r: Answer(503) if r.number > 3 else None)
