@@ -67,6 +67,7 @@ def memory_runs_out():
     for module, ns in (("libtailrace.so", (1, 5, 11, 23)), ("libzstd.so*", (1,))):
         for n in ns:
             scene(f"malloc@*{module}:{n}-{n + 5}:fail")
+    scene("malloc@*libtailrace.so:1-100:fail")
 
 
 @tap.test

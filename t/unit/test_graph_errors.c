@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/log.h"
+#include "flow/spool.h"
 #include "run/graph.h"
 
 static char dir[64];
@@ -88,6 +90,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+	memset(&g, 0, sizeof g);
 	char cmd[128];
 	(void)state;
 	snprintf(cmd, sizeof cmd, "rm -r %s", dir);
@@ -148,11 +151,58 @@ static void test_reloading(void **state)
 	tr_config_free(&config);
 }
 
+/* ---- a frame of the disk buffer that is whole, but can't be decoded */
+
+static bool says_metric(const char *line)
+{
+	struct tr_sb sb = { 0 };
+	tr_graph_metrics(&g, &sb);
+	bool does = strstr(tr_sb_cstr(&sb), line) != NULL;
+	tr_sb_free(&sb);
+	return does;
+}
+
+static void wait_for_metric(const char *line)
+{
+	for (int i = 0; i < 20000 && !says_metric(line); i++) {
+		uv_run(&g.loop.uv, UV_RUN_NOWAIT);
+		usleep(1000);
+	}
+	assert_true(says_metric(line));
+}
+
+/* It is counted and passed over, and gone for good. */
+static void test_undecodable(void **state)
+{
+	char path[96];
+	struct tr_spool *s;
+	struct tr_err e = { 0 };
+	(void)state;
+	snprintf(path, sizeof path, "%s/data/spool/loki", dir);
+	struct tr_spool_cfg cfg = { path, "loki", 1 << 30 };
+	config = load(1);
+	assert_int_equal(tr_io_mkdirs(path, NULL), 0);
+	assert_int_equal(tr_spool_open(&cfg, &s, &e), 0);
+	assert_int_equal(tr_spool_append(s, TR_STR("neither packed nor plain"), 3), 0);
+	tr_spool_close(&s);
+	assert_int_equal(tr_graph_open(&g, config, false, &e), 0);
+	wait_for_metric("discarded_events_total{component_id=\"loki\",component_kind=\"sink\","
+			"component_type=\"loki\",reason=\"damaged\"} 3");
+	wait_for_metric("tailrace_spool_damaged_frames_total{component_id=\"loki\","
+			"component_kind=\"sink\",component_type=\"loki\"} 1");
+	assert_int_equal(tr_graph_close(&g), 0);
+	assert_int_equal(tr_spool_open(&cfg, &s, &e), 0);
+	assert_int_equal(tr_spool_stats(s)->events, 0);
+	tr_spool_close(&s);
+	tr_config_free(&config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_opening, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reloading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_undecodable, setup, teardown),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
