@@ -132,8 +132,8 @@ static int pass_over(struct tr_disk *d, const struct tr_disk_got *got, const str
 	       (unsigned long long)got->pos.segment, (unsigned long long)got->pos.offset,
 	       got->events, e->msg);
 	tr_count_discarded(d->host->counters, TR_REASON_DAMAGED, got->events);
-	d->undecodable_frames++;
-	d->undecodable_bytes += got->payload.n;
+	tr_metric_add(d->damaged_frames, 1);
+	tr_metric_add(d->damaged_bytes, (int64_t)got->payload.n);
 	return 0;
 }
 
@@ -183,8 +183,8 @@ static void finish_read(struct tr_disk *d)
 		tr_sb_free(&d->got[d->ngot].payload);
 	if (d->call.read_rc == 0)
 		d->readable = false;
-	uint64_t frames = atomic_load(&stats->damaged_frames) + d->undecodable_frames;
-	uint64_t bytes = atomic_load(&stats->damaged_bytes) + d->undecodable_bytes;
+	uint64_t frames = atomic_load(&stats->damaged_frames);
+	uint64_t bytes = atomic_load(&stats->damaged_bytes);
 	tr_metric_add(d->damaged_frames, (int64_t)(frames - d->told_frames));
 	tr_metric_add(d->damaged_bytes, (int64_t)(bytes - d->told_bytes));
 	d->told_frames = frames;

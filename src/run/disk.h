@@ -77,7 +77,6 @@ struct tr_disk {
 	int64_t retry_ns;    /* nothing is written before that; 0: at once */
 	uint64_t settled_nread;
 	tr_metric *damaged_frames, *damaged_bytes, *syncs;
-	uint64_t undecodable_frames, undecodable_bytes;
 	uint64_t told_frames, told_bytes; /* in the metrics */
 	struct tr_log_gate error_gate;
 };
