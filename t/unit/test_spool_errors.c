@@ -619,6 +619,18 @@ static bool try_to_repair(void)
 	return rc != 0;
 }
 
+static bool try_to_survey_damage(void)
+{
+	struct tr_spool_survey v;
+	uint64_t n;
+	restore(&stock);
+	int rc = survey(&v, &n);
+	bool failed = fail_nothing();
+	assert_true(rc < 0 || v.ndamage == 3);
+	tr_spool_survey_free(&v);
+	return failed;
+}
+
 /* With its ledger, with one half of it, with a damaged one, and without. */
 static void test_repairing(void **state)
 {
@@ -640,6 +652,8 @@ static void test_repairing(void **state)
 		keep(&stock);
 		first_good = i < 2 ? 6 : 0;
 		good_events = 0;
+		if (i == 0)
+			in_way(ALLOCATIONS, ENOMEM, false, try_to_survey_damage);
 		if (i == 0 || i == 3)
 			in_each_way(try_to_repair);
 		in_way(FILES, EIO, false, try_to_repair);
