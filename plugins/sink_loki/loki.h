@@ -5,6 +5,7 @@
 #define TR_SINK_LOKI_H
 
 #include "codec/logproto.h"
+#include "codec/snappy.h"
 #include "plugin/http.h"
 #include "plugin/plugin.h"
 
@@ -88,6 +89,7 @@ struct loki {
 	struct loki_text text;
 	struct tr_sb body; /* before compression */
 	struct tr_sb scratch;
+	struct tr_snappy snappy;
 	size_t charged;
 
 	tr_metric *refused_metric;

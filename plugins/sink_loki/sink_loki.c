@@ -3,7 +3,6 @@
  * the rest (lanes, retries, what an answer means) is libtailrace-http's. */
 #include <curl/curl.h>
 #include <errno.h>
-#include <snappy-c.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -166,13 +165,10 @@ static int encode(void *self, struct tr_request *r, struct tr_sb *body, uint32_t
 	int rc = loki_push(l, r);
 	if (rc < 0)
 		return rc;
-	size_t n = snappy_max_compressed_length(l->body.n);
-	char *to = tr_sb_room(body, n);
+	char *to = tr_sb_room(body, tr_snappy_room(l->body.n));
 	if (!to)
 		return -ENOMEM;
-	if (snappy_compress(l->body.p ? l->body.p : "", l->body.n, to, &n) != SNAPPY_OK)
-		return -ENOMEM;
-	tr_sb_add(body, n);
+	tr_sb_add(body, tr_snappy_compress(&l->snappy, l->body.p ? l->body.p : "", l->body.n, to));
 	*tag = !l->refused;
 	return 0;
 }

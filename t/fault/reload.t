@@ -23,7 +23,7 @@ RELOADS = int(os.environ.get("TR_RELOADS", "30"))
 ALLOCATIONS = int(os.environ.get("TR_ALLOCATIONS", "30"))
 MODULES = {"libtailrace": 450, "libyaml": 260, "libc.so": 130, "source_file.so": 60, "libpcre2": 60,
            "source_syslog.so": 20, "transform_labels.so": 12, "libcurl": 10, "sink_loki.so": 8, "libuv": 10}
-"""Who allocates how often in a reload. libstdc++, which libsnappy is built on, doesn't bear it."""
+"""Who allocates how often in a reload."""
 SEED = int(os.environ.get("TR_SEED", "0")) or random.randrange(1, 1 << 32)
 RATE = 10_000 if sanitizers() else 50_000  # lines a second of the two logs; the third has a fiftieth
 

@@ -313,7 +313,7 @@ _snappy = None
 
 
 def unsnappy(data):
-    """Snappy's block format, by the library that the agent links too."""
+    """Snappy's block format, by its own library: the agent has an encoder of its own."""
     global _snappy
     if _snappy is None:
         _snappy = ctypes.CDLL("libsnappy.so.1")
