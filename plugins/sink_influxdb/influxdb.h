@@ -57,7 +57,8 @@ struct influx_view {
 	struct tr_sb measurement; /* this; empty: none */
 	unsigned measurement_flags;
 
-	/* The tags of a row, kept while they change with the segment only. */
+	/* The tags of a row, kept while they change with the segment only; before them the
+	 * measurement, if it is the same for all rows. */
 	bool tags_by_segment;
 	struct tr_sb kept;
 	uint32_t kept_seg; /* UINT32_MAX: nothing is kept */
@@ -121,6 +122,7 @@ struct influx {
 	struct tr_sb lines;                /* before compression */
 	struct tr_sb line;                 /* of a row, while it is looked at */
 	struct tr_sb scratch;              /* of what is rendered */
+	struct tr_lineproto_stamp stamp;   /* the time that was written last */
 	struct libdeflate_compressor *zip; /* NULL: none yet */
 	size_t charged;
 

@@ -82,18 +82,35 @@ static void make_tags(const struct influx_view *v, uint32_t row, bool safe, stru
 	}
 }
 
-/* The tags of a row, from what is kept if they are the same as the last row's. */
-static void put_tags(struct influx_view *v, uint32_t row, bool safe, struct tr_sb *out,
+static void name_row(struct influx *s, const struct influx_view *v, uint32_t row,
+		     const struct influx_metric *metric, struct tr_sb *out, unsigned *flags,
+		     unsigned *changes)
+{
+	unsigned f = 0;
+	put_measurement(s, v, row, metric, out, &f);
+	*flags |= f;
+	*changes += (f & TR_LINEPROTO_CHANGED) != 0;
+}
+
+/* Measurement and tags of a row. What changes with the segment only is kept for the next row: the
+ * tags, and the measurement before them if it is the batch's. */
+static void put_head(struct influx *s, struct influx_view *v, uint32_t row,
+		     const struct influx_metric *metric, bool safe, struct tr_sb *out,
 		     unsigned *flags, unsigned *changes)
 {
-	if (safe || !v->tags_by_segment) {
+	bool keeps = !safe && v->tags_by_segment;
+	uint32_t seg = tr_seg_of(v->batch, row);
+	if (!keeps || !v->same_measurement)
+		name_row(s, v, row, metric, out, flags, changes);
+	if (!keeps) {
 		make_tags(v, row, safe, out, flags, changes);
 		return;
 	}
-	uint32_t seg = tr_seg_of(v->batch, row);
 	if (v->kept_seg != seg) {
 		tr_sb_clear(&v->kept);
 		v->kept_flags = v->kept_changes = 0;
+		if (v->same_measurement)
+			name_row(s, v, row, metric, &v->kept, &v->kept_flags, &v->kept_changes);
 		make_tags(v, row, false, &v->kept, &v->kept_flags, &v->kept_changes);
 		v->kept_seg = v->kept.failed ? UINT32_MAX : seg;
 		out->failed |= v->kept.failed;
@@ -124,26 +141,31 @@ static void put_fields(const struct influx *s, const struct influx_view *v, uint
 	for (size_t i = 0; i < v->nfields; i++) {
 		const struct influx_item *it = &v->fields[i];
 		const struct tr_cell *cell = NULL;
-		size_t n = it->n;
+		tr_str text = { v->text.p + it->text, it->n };
 		if (!it->constant) {
 			cell = tr_col_cell(v->batch, it->col, row);
 			if (cell->type == TR_NONE || (metric && !it->col->name) ||
 			    !influx_is_finite(cell))
 				continue;
 		}
-		if (metric && is_own_key(s, v, it, metric))
-			put_loser(v, it, n, out);
-		else
-			tr_sb_put(out, v->text.p + it->text, n);
+		if (metric && is_own_key(s, v, it, metric)) {
+			put_loser(v, it, text.n, out);
+			text.n = 0;
+		}
+		if (cell && cell->type == TR_STRING) {
+			tr_lineproto_field(out, text, tr_cell_str(cell));
+			continue;
+		}
+		tr_sb_str(out, text);
 		if (cell)
 			influx_put_value(out, cell);
 	}
 }
 
-static void put_time(const struct influx *s, int64_t time_ns, struct tr_sb *out)
+static void put_time(struct influx *s, int64_t time_ns, struct tr_sb *out)
 {
 	tr_sb_chr(out, ' ');
-	tr_lineproto_int(out, tr_lineproto_time(time_ns, s->cfg->unit_ns));
+	tr_lineproto_stamp(out, tr_lineproto_time(time_ns, s->cfg->unit_ns), &s->stamp);
 	tr_sb_chr(out, '\n');
 }
 
@@ -154,8 +176,7 @@ static void make_line(struct influx *s, struct influx_view *v, uint32_t row,
 		      struct tr_sb *out, unsigned *flags)
 {
 	unsigned changes = 0;
-	put_measurement(s, v, row, metric, out, flags);
-	put_tags(v, row, safe, out, flags, &changes);
+	put_head(s, v, row, metric, safe, out, flags, &changes);
 	size_t fields = out->n;
 	if (metric) {
 		tr_sb_put(out, s->metrics.text.p + metric->key, metric->key_n);
@@ -191,8 +212,7 @@ static int add_sample(struct influx *s, struct influx_view *v, uint32_t row,
 	struct tr_sb *line = &s->line;
 	unsigned flags = 0, changes = 0;
 	tr_sb_clear(line);
-	put_measurement(s, v, row, metric, line, &flags);
-	put_tags(v, row, false, line, &flags, &changes);
+	put_head(s, v, row, metric, false, line, &flags, &changes);
 	size_t head_n = line->n;
 	put_fields(s, v, row, metric, line);
 	if (line->failed)
@@ -251,15 +271,19 @@ int influx_fate_of(struct influx *s, struct influx_view *v, uint32_t row, enum i
 {
 	const struct tr_sample *sample = tr_sample_of(v->batch, row);
 	const struct influx_metric *metric = sample ? influx_metric_of(s, sample->name) : NULL;
-	unsigned flags = 0;
+	size_t measurement_n = v->measurement.n;
 	if (sample && !metric)
 		return -ENOMEM;
-	tr_sb_clear(&s->line);
-	put_measurement(s, v, row, metric, &s->line, &flags);
-	if (s->line.failed)
-		return -ENOMEM;
+	if (!v->same_measurement) {
+		unsigned flags = 0;
+		tr_sb_clear(&s->line);
+		put_measurement(s, v, row, metric, &s->line, &flags);
+		if (s->line.failed)
+			return -ENOMEM;
+		measurement_n = s->line.n;
+	}
 	bool some = sample ? isfinite(sample->value) : has_field(v, row);
-	*fate = !s->line.n ? FATE_NO_MEASUREMENT : some ? FATE_GOOD : FATE_NO_FIELD;
+	*fate = !measurement_n ? FATE_NO_MEASUREMENT : some ? FATE_GOOD : FATE_NO_FIELD;
 	return 0;
 }
 
@@ -276,45 +300,68 @@ static inline size_t value_size(const struct tr_cell *c)
 	return c->type == TR_STRING ? c->n + 2 : c->type == TR_BOOL ? 5 : 20;
 }
 
-static size_t fields_size(const struct influx_view *v, uint32_t row, bool sample, struct counts *n)
+/* A field column by column rather than row by row: what is known of a column is asked once. */
+static void measure_field(const struct influx_view *v, const struct influx_item *it,
+			  uint32_t *bytes, struct counts *n)
 {
-	size_t bytes = 0;
-	for (size_t i = 0; i < v->nfields; i++) {
-		const struct influx_item *it = &v->fields[i];
-		if (it->constant) {
-			bytes += it->n;
-			continue;
-		}
-		const struct tr_cell *cell = tr_col_cell(v->batch, it->col, row);
-		if (cell->type == TR_NONE || (sample && !it->col->name))
+	const struct tr_batch *b = v->batch;
+	bool may_be_sample = b->samples && !it->col->name;
+	uint64_t written = 0;
+	for (uint32_t k = 0; k < b->nsel; k++) {
+		uint32_t row = tr_row(b, k);
+		const struct tr_cell *cell = tr_col_cell(b, it->col, row);
+		if (cell->type == TR_NONE || (may_be_sample && tr_sample_of(b, row)))
 			continue;
 		if (!influx_is_finite(cell)) {
 			n->not_finite++;
 			continue;
 		}
-		n->changes += (it->flags & TR_LINEPROTO_CHANGED) != 0;
-		bytes += it->key_n + value_size(cell);
+		written++;
+		bytes[k] += it->key_n + (uint32_t)value_size(cell);
 	}
-	return bytes;
+	if (it->flags & TR_LINEPROTO_CHANGED)
+		n->changes += written;
 }
 
+/* Measurement and tags. */
+static size_t head_size(struct influx *s, struct influx_view *v, uint32_t row,
+			const struct influx_metric *metric, struct counts *n)
+{
+	unsigned flags = 0, changes = 0;
+	if (v->same_measurement && v->tags_by_segment && v->kept_seg == tr_seg_of(v->batch, row)) {
+		n->changes += v->kept_changes;
+		return v->kept.n;
+	}
+	tr_sb_clear(&s->line);
+	put_head(s, v, row, metric, false, &s->line, &flags, &changes);
+	n->changes += changes;
+	return s->line.n;
+}
+
+/* A line without the fields that vary. */
 static size_t row_size(struct influx *s, struct influx_view *v, uint32_t row, struct counts *n)
 {
 	const struct tr_sample *sample = tr_sample_of(v->batch, row);
 	const struct influx_metric *metric = sample ? influx_metric_of(s, sample->name) : NULL;
-	unsigned flags = 0, changes = 0;
 	size_t bytes = 22; /* the time and what stands around it */
-	tr_sb_clear(&s->line);
-	put_measurement(s, v, row, metric, &s->line, &flags);
-	n->changes += (flags & TR_LINEPROTO_CHANGED) != 0;
-	put_tags(v, row, false, &s->line, &flags, &changes);
-	n->changes += changes;
 	if (metric) {
 		n->changes += metric->changes;
 		n->not_finite += !isfinite(sample->value);
 		bytes += metric->key_n + 20;
 	}
-	return bytes + s->line.n + fields_size(v, row, sample, n);
+	return bytes + head_size(s, v, row, metric, n);
+}
+
+static void measure_rows(struct influx *s, struct influx_view *v, uint32_t *bytes, struct counts *n)
+{
+	size_t constant = 0;
+	for (size_t i = 0; i < v->nfields; i++)
+		constant += v->fields[i].constant ? v->fields[i].n : 0;
+	for (uint32_t k = 0; k < v->batch->nsel; k++)
+		bytes[k] = (uint32_t)(constant + row_size(s, v, tr_row(v->batch, k), n));
+	for (size_t i = 0; i < v->nfields; i++)
+		if (!v->fields[i].constant)
+			measure_field(v, &v->fields[i], bytes, n);
 }
 
 static void count(struct influx *s, const char *kind, uint64_t n)
@@ -328,16 +375,14 @@ void influx_measure(struct influx *s, const struct tr_batch *b, uint32_t *bytes)
 	struct influx_view *v = &s->view;
 	struct counts n = { 0 };
 	v->batch = NULL;
-	bool known = influx_view_of(s, b, v) == 0;
-	for (uint32_t k = 0; k < b->nsel; k++) {
-		uint32_t row = tr_row(b, k);
-		bytes[k] = known ? (uint32_t)row_size(s, v, row, &n)
-				 : (uint32_t)tr_message(b, row).n + 100;
-	}
-	if (known) {
+	if (influx_view_of(s, b, v) == 0) {
+		measure_rows(s, v, bytes, &n);
 		count(s, "sanitized", n.changes + (uint64_t)v->fixed_changes * b->nsel);
 		count(s, "not_finite", n.not_finite + (uint64_t)v->fixed_not_finite * b->nsel);
 		count(s, "name_collision", (uint64_t)v->collided * b->nsel);
+	} else {
+		for (uint32_t k = 0; k < b->nsel; k++)
+			bytes[k] = (uint32_t)tr_message(b, tr_row(b, k)).n + 100;
 	}
 	v->batch = NULL;
 }
@@ -359,8 +404,7 @@ int influx_streams(struct influx *s, const struct tr_batch *b, uint32_t first, u
 			sample ? influx_metric_of(s, sample->name) : NULL;
 		unsigned flags = 0, changes = 0;
 		tr_sb_clear(&s->line);
-		put_measurement(s, v, row, metric, &s->line, &flags);
-		put_tags(v, row, false, &s->line, &flags, &changes);
+		put_head(s, v, row, metric, false, &s->line, &flags, &changes);
 		hash[i] = tr_hash(s->line.p, s->line.n);
 		if (s->line.failed || (sample && !metric))
 			rc = -ENOMEM;

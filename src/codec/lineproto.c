@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Names are short and mostly of plain characters, so they are looked through for the first that
- * isn't and copied as they are without one. String values are copied eight bytes at a time. */
+ * isn't and copied as they are without one. */
 #include "codec/lineproto.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "codec/json.h"
 #include "plugin/encode.h"
@@ -137,7 +141,10 @@ unsigned tr_lineproto_name(struct tr_sb *out, tr_str s, enum tr_lineproto_place 
 	return flags;
 }
 
-/* ---- values ---- */
+/* ---- values ----
+ *
+ * Strings are most of a body, so they are looked through and copied in one go, STEP bytes at a
+ * time; a step is written before it is known how much of it is plain. */
 
 static inline uint64_t load8(const char *p)
 {
@@ -161,18 +168,59 @@ static inline uint64_t quoted_in(uint64_t word)
 	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high;
 }
 
-/* Fewer than eight bytes: two words that overlap where four are there and nothing is to be quoted.
- */
+/* plain_in: how many of STEP bytes stand before the first that is `"` or `\`. */
+#ifdef __SSE2__
+enum { STEP = 16 };
+
+static inline size_t plain_in(const char *p)
+{
+	__m128i bytes = _mm_loadu_si128((const __m128i *)p);
+	__m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+	__m128i slash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+	unsigned quoted = (unsigned)_mm_movemask_epi8(_mm_or_si128(quote, slash));
+	return (size_t)__builtin_ctz(quoted | 1u << STEP);
+}
+#else
+enum { STEP = 8 };
+
+static inline size_t plain_in(const char *p)
+{
+	uint64_t quoted = quoted_in(load8(p));
+	return quoted ? (size_t)__builtin_ctzll(quoted) >> 3 : STEP;
+}
+#endif
+
+/* From 4 to 16 bytes as two words that overlap, without a call. */
+static inline char *put_short(char *o, const char *p, size_t n)
+{
+	if (n >= 8) {
+		memcpy(o, p, 8);
+		memcpy(o + n - 8, p + n - 8, 8);
+	} else {
+		memcpy(o, p, 4);
+		memcpy(o + n - 4, p + n - 4, 4);
+	}
+	return o + n;
+}
+
+static inline char *put_plain(char *o, tr_str s)
+{
+	if (s.n >= 4 && s.n <= 16)
+		return put_short(o, s.p, s.n);
+	memcpy(o, s.p, s.n);
+	return o + s.n;
+}
+
+/* Fewer than STEP bytes. */
 static inline char *put_rest(char *o, const char *p, size_t n)
 {
-	if (n >= 4) {
-		uint32_t first = load4(p), last = load4(p + n - 4);
-		if (!quoted_in((uint64_t)last << 32 | first)) {
-			memcpy(o, &first, 4);
-			memcpy(o + n - 4, &last, 4);
-			return o + n;
-		}
-	}
+	bool plain = false;
+	if (n >= 8)
+		plain = !(quoted_in(load8(p)) | quoted_in(load8(p + n - 8)));
+	else if (n >= 4)
+		plain = !quoted_in((uint64_t)load4(p + n - 4) << 32 | load4(p));
+	if (plain)
+		return put_short(o, p, n);
 	for (const char *end = p + n; p < end; p++) {
 		if (*p == '"' || *p == '\\')
 			*o++ = '\\';
@@ -181,20 +229,20 @@ static inline char *put_rest(char *o, const char *p, size_t n)
 	return o;
 }
 
-void tr_lineproto_str(struct tr_sb *out, tr_str s)
+void tr_lineproto_field(struct tr_sb *out, tr_str key, tr_str s)
 {
 	const char *p = s.p, *end = p + s.n;
-	char *from = tr_sb_room(out, 2 * s.n + 2 + 8), *o = from;
+	char *from = tr_sb_room(out, key.n + 2 * s.n + 2 + STEP);
 	if (!from)
 		return;
+	char *o = put_plain(from, key);
 	*o++ = '"';
-	while (end - p >= 8) {
-		memcpy(o, p, 8);
-		uint64_t quoted = quoted_in(load8(p));
-		size_t plain = quoted ? (size_t)__builtin_ctzll(quoted) >> 3 : 8;
+	while (end - p >= STEP) {
+		memcpy(o, p, STEP);
+		size_t plain = plain_in(p);
 		o += plain;
 		p += plain;
-		if (quoted) {
+		if (plain < STEP) {
 			*o++ = '\\';
 			*o++ = *p++;
 		}
@@ -204,28 +252,63 @@ void tr_lineproto_str(struct tr_sb *out, tr_str s)
 	tr_sb_add(out, (size_t)(o - from));
 }
 
-/* Two digits at a time, from the end. */
+void tr_lineproto_str(struct tr_sb *out, tr_str s)
+{
+	tr_lineproto_field(out, TR_STR(""), s);
+}
+
+static const char pairs[] = "0001020304050607080910111213141516171819"
+			    "2021222324252627282930313233343536373839"
+			    "4041424344454647484950515253545556575859"
+			    "6061626364656667686970717273747576777879"
+			    "8081828384858687888990919293949596979899";
+
+/* The digits that end at `end`, two at a time; where they begin. */
+static inline char *digits(char *end, uint64_t v)
+{
+	for (; v >= 100; v /= 100) {
+		end -= 2;
+		memcpy(end, &pairs[2 * (v % 100)], 2);
+	}
+	if (v >= 10) {
+		*--end = (char)('0' + v % 10);
+		v /= 10;
+	}
+	*--end = (char)('0' + v);
+	return end;
+}
+
 void tr_lineproto_int(struct tr_sb *out, int64_t v)
 {
-	static const char pairs[] = "0001020304050607080910111213141516171819"
-				    "2021222324252627282930313233343536373839"
-				    "4041424344454647484950515253545556575859"
-				    "6061626364656667686970717273747576777879"
-				    "8081828384858687888990919293949596979899";
-	char buf[24], *p = buf + sizeof(buf);
-	uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
-	for (; left >= 100; left /= 100) {
-		p -= 2;
-		memcpy(p, &pairs[2 * (left % 100)], 2);
-	}
-	if (left >= 10) {
-		*--p = (char)('0' + left % 10);
-		left /= 10;
-	}
-	*--p = (char)('0' + left);
+	char buf[24], *end = buf + sizeof(buf);
+	char *p = digits(end, v < 0 ? -(uint64_t)v : (uint64_t)v);
 	if (v < 0)
 		*--p = '-';
-	tr_sb_put(out, p, (size_t)(buf + sizeof(buf) - p));
+	tr_sb_put(out, p, (size_t)(end - p));
+}
+
+void tr_lineproto_stamp(struct tr_sb *out, int64_t v, struct tr_lineproto_stamp *last)
+{
+	enum { LOW = 9 }; /* digits */
+	int64_t high = v / 1000000000;
+	uint32_t low = (uint32_t)(v % 1000000000);
+	char *to = high > 0 ? tr_sb_room(out, sizeof(last->digits) + LOW) : NULL;
+	if (!to) {
+		tr_lineproto_int(out, v);
+		return;
+	}
+	if (high != last->high) {
+		char *end = last->digits + sizeof(last->digits), *p = digits(end, (uint64_t)high);
+		last->high = high;
+		last->n = (size_t)(end - p);
+		memmove(last->digits, p, last->n);
+	}
+	memcpy(to, last->digits, sizeof(last->digits));
+	to += last->n;
+	for (int i = LOW - 2; i > 0; i -= 2, low /= 100)
+		memcpy(to + i, &pairs[2 * (low % 100)], 2);
+	*to = (char)('0' + low);
+	tr_sb_add(out, last->n + LOW);
 }
 
 void tr_lineproto_i64(struct tr_sb *out, int64_t v)

@@ -37,9 +37,20 @@ void tr_lineproto_str(struct tr_sb *out, tr_str s);
 void tr_lineproto_i64(struct tr_sb *out, int64_t v);
 void tr_lineproto_f64(struct tr_sb *out, double v);
 void tr_lineproto_bool(struct tr_sb *out, bool v);
+/* `key` as it is (`,key=`), and a string behind it. */
+void tr_lineproto_field(struct tr_sb *out, tr_str key, tr_str value);
 
 /* A number without a type, as a time is written. */
 void tr_lineproto_int(struct tr_sb *out, int64_t v);
+
+/* The same of numbers that follow each other closely, as times do: all but the last nine digits are
+ * kept from one to the next. Zeros before the first. */
+struct tr_lineproto_stamp {
+	int64_t high;
+	size_t n;
+	char digits[10];
+};
+void tr_lineproto_stamp(struct tr_sb *out, int64_t v, struct tr_lineproto_stamp *last);
 
 /* A time in ns as a number of units, down to the one that has begun. */
 static inline int64_t tr_lineproto_time(int64_t ns, int64_t unit_ns)

@@ -33,7 +33,7 @@ static struct value take_value(struct input *in)
 	uint64_t bits;
 	switch (v.kind) {
 	case STRING:
-		v.s = take_str(in, 20);
+		v.s = take_str(in, 40);
 		break;
 	case INTEGER:
 		v.i = (int64_t)take_u64(in);
@@ -80,7 +80,8 @@ static bool put_name(struct tr_sb *sb, tr_str s, enum tr_lineproto_place place, 
 	return sb->n > from;
 }
 
-static bool write_line(struct tr_sb *sb, struct line *l, bool safe)
+static bool write_line(struct tr_sb *sb, struct line *l, bool safe,
+		       struct tr_lineproto_stamp *stamp)
 {
 	unsigned *flags = l->flags;
 	if (!put_name(sb, l->measurement, TR_LINEPROTO_MEASUREMENT, safe, flags++))
@@ -101,7 +102,7 @@ static bool write_line(struct tr_sb *sb, struct line *l, bool safe)
 		put_value(sb, &l->fields[i]);
 	}
 	tr_sb_chr(sb, ' ');
-	tr_lineproto_int(sb, l->time);
+	tr_lineproto_stamp(sb, l->time, stamp);
 	tr_sb_chr(sb, '\n');
 	return true;
 }
@@ -271,6 +272,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct line *lines = calloc(LINES, sizeof(*lines));
 	size_t n = 0, ends[LINES];
 	struct tr_sb body = { 0 };
+	struct tr_lineproto_stamp stamp = { 0 };
 	CHECK(lines);
 	while (in.p < in.end && n < LINES) {
 		struct line *l = &lines[n];
@@ -288,12 +290,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		l->time = (int64_t)take_u64(&in);
 		size_t from = body.n;
-		bool good = write_line(&body, l, how >= 192);
+		bool good = write_line(&body, l, how >= 192, &stamp);
 		CHECK(!good || how < 192 ||
 		      tr_lineproto_holds((tr_str){ body.p + from, body.n - from }));
 		if (good && !tr_lineproto_holds((tr_str){ body.p + from, body.n - from })) {
 			body.n = from;
-			good = write_line(&body, l, true);
+			good = write_line(&body, l, true, &stamp);
 			CHECK(tr_lineproto_holds((tr_str){ body.p + from, body.n - from }));
 		}
 		if (!good) {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "codec/lineproto.h"
@@ -133,6 +134,55 @@ static void strings_keep_every_byte(void **state)
 	STRING("\"\\\"\\\"\\\"\\\"\\", "\"\\\"\\\\\\\"\\\\\\\"\\\\\\\"\\\\\\\"\\\\\"");
 }
 
+/* Strings of every length around a step, with nothing, one or two bytes to be escaped at each
+ * place, in memory of their own size. */
+static void strings_of_every_length(void **state)
+{
+	(void)state;
+	enum { MOST = 50 };
+	static const tr_str key = { ",key=", 5 };
+	for (size_t n = 1; n <= MOST; n++) {
+		char *in = malloc(n);
+		assert_non_null(in);
+		for (size_t i = 0; i <= n * n; i++) {
+			char want[2 * MOST + 8], *w = want + key.n;
+			memset(in, 'a', n);
+			if (i < n * n) {
+				in[i % n] = '"';
+				in[i / n] = '\\';
+			}
+			memcpy(want, key.p, key.n);
+			*w++ = '"';
+			for (size_t k = 0; k < n; k++) {
+				if (in[k] != 'a')
+					*w++ = '\\';
+				*w++ = in[k];
+			}
+			*w++ = '"';
+			struct tr_sb sb = { 0 };
+			tr_lineproto_field(&sb, key, (tr_str){ in, n });
+			assert_int_equal(sb.n, w - want);
+			assert_memory_equal(sb.p, want, sb.n);
+			tr_sb_free(&sb);
+		}
+		free(in);
+	}
+}
+
+static void keys_of_every_length(void **state)
+{
+	(void)state;
+	static const char text[] = ",a_name_of_some_length=";
+	for (size_t n = 0; n < sizeof(text); n++) {
+		struct tr_sb sb = { 0 };
+		tr_lineproto_field(&sb, (tr_str){ text, n }, TR_STR("x"));
+		assert_int_equal(sb.n, n + 3);
+		assert_memory_equal(sb.p, text, n);
+		assert_memory_equal(sb.p + n, "\"x\"", 3);
+		tr_sb_free(&sb);
+	}
+}
+
 static void is_f64(double in, const char *want)
 {
 	struct tr_sb sb = { 0 };
@@ -179,6 +229,39 @@ static void times_round_down(void **state)
 	assert_int_equal(tr_lineproto_time(0, 1000000000), 0);
 }
 
+/* Whatever was written before. */
+static void stamps_are_numbers(void **state)
+{
+	(void)state;
+	static const int64_t times[] = { 0,
+					 1795222923123456789,
+					 1795222923123456790,
+					 1795222923999999999,
+					 1795222924000000000,
+					 1795222923000000001,
+					 999999999,
+					 1000000000,
+					 1000000001,
+					 9999999999,
+					 10000000000,
+					 10000000000,
+					 -1,
+					 INT64_MAX,
+					 INT64_MIN,
+					 1795222923123456789,
+					 -1795222923123456789 };
+	struct tr_lineproto_stamp last = { 0 };
+	struct tr_sb sb = { 0 };
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		char want[32];
+		snprintf(want, sizeof(want), "%" PRId64, times[i]);
+		tr_sb_clear(&sb);
+		tr_lineproto_stamp(&sb, times[i], &last);
+		assert_string_equal(tr_sb_cstr(&sb), want);
+	}
+	tr_sb_free(&sb);
+}
+
 #define HOLDS(line)  assert_true(tr_lineproto_holds(TR_STR(line)))
 #define BREAKS(line) assert_false(tr_lineproto_holds(TR_STR(line)))
 
@@ -208,8 +291,11 @@ int main(void)
 		cmocka_unit_test(backslashes_before_what_is_escaped),
 		cmocka_unit_test(backslashes_before_what_loses_them),
 		cmocka_unit_test(strings_keep_every_byte),
+		cmocka_unit_test(strings_of_every_length),
+		cmocka_unit_test(keys_of_every_length),
 		cmocka_unit_test(numbers_say_their_type),
 		cmocka_unit_test(times_round_down),
+		cmocka_unit_test(stamps_are_numbers),
 		cmocka_unit_test(lines_end_where_they_end),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
