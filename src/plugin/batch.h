@@ -136,10 +136,23 @@ static inline const struct tr_cell *tr_col_cell(const struct tr_batch *b, const 
 	}
 }
 
-/* All rows of the batch have the column's first cell. */
+static inline bool tr_cell_same(const struct tr_cell *a, const struct tr_cell *b)
+{
+	if (a->type != b->type || a->type == TR_NONE)
+		return a->type == b->type;
+	return a->type == TR_STRING ? tr_str_eq(tr_cell_str(a), tr_cell_str(b)) : a->i == b->i;
+}
+
+/* All rows of the batch have the column's first cell: the segments are often one file's. Found by a
+ * look at every segment, so it is for once a batch. */
 static inline bool tr_col_is_const(const struct tr_batch *b, const struct tr_col *c)
 {
-	return c->shape == TR_CONST || (c->shape == TR_SEGMENT && b->nsegs == 1);
+	if (c->shape == TR_ROW || (c->shape == TR_SEGMENT && !b->nsegs))
+		return false;
+	for (uint32_t i = 1; c->shape == TR_SEGMENT && i < b->nsegs; i++)
+		if (!tr_cell_same(&c->cells[0], &c->cells[i]))
+			return false;
+	return true;
 }
 
 static inline tr_str tr_message(const struct tr_batch *b, uint32_t row)
