@@ -85,7 +85,7 @@ static bool demote(const struct loki *l, const struct loki_view *v)
 	return some;
 }
 
-bool loki_row_labels(const struct loki *l, const struct loki_view *v, uint32_t row)
+static inline bool row_labels(const struct loki *l, const struct loki_view *v, uint32_t row)
 {
 	size_t longest = 0;
 	for (size_t i = 0; i < v->nvary; i++) {
@@ -96,6 +96,11 @@ bool loki_row_labels(const struct loki *l, const struct loki_view *v, uint32_t r
 	}
 	bool fits = !v->crowded && longest <= (size_t)l->cfg->max_label_value;
 	return !fits && demote(l, v);
+}
+
+bool loki_row_labels(const struct loki *l, const struct loki_view *v, uint32_t row)
+{
+	return row_labels(l, v, row);
 }
 
 /* ---- structured metadata of a row ---- */
@@ -167,7 +172,7 @@ static char *write_meta(void *ctx, const struct tr_logproto_entry *e, char *to)
 	const struct loki_view *v = l->views[e->part / 2];
 	bool demoted = e->part & 1;
 	if (demoted)
-		loki_row_labels(l, v, e->row);
+		row_labels(l, v, e->row);
 	return meta_row(l, v, e->row, demoted, to).to;
 }
 
@@ -231,7 +236,7 @@ void loki_measure(struct loki *l, const struct tr_batch *b, uint32_t *bytes)
 		uint32_t row = tr_row(b, k);
 		struct meta m = { 0 };
 		tr_str line;
-		bool cut, demoted = v->nvary && loki_row_labels(l, v, row);
+		bool cut, demoted = v->nvary && row_labels(l, v, row);
 		if (line_of(l, v, row, &line, &cut) < 0)
 			line = tr_message(b, row);
 		size_t n = line.n;
@@ -254,7 +259,7 @@ static int add_row(struct loki *l, const struct loki_view *v, uint32_t part, uin
 	struct tr_logproto_entry e = { .time_ns = v->batch->time[row],
 				       .part = 2 * part,
 				       .row = row };
-	bool cut, demoted = v->nvary && loki_row_labels(l, v, row);
+	bool cut, demoted = v->nvary && row_labels(l, v, row);
 	if (tr_logproto_stream(l->push, v->values, &e.stream) < 0 ||
 	    line_of(l, v, row, &e.line, &cut) < 0)
 		return -ENOMEM;

@@ -47,6 +47,12 @@ struct key {
 	uint32_t stream;
 };
 
+/* A value, looked at. */
+struct value {
+	tr_str s;
+	uint64_t low, high; /* with its length they are a short string; of a long one its hash */
+};
+
 struct tr_logproto {
 	const struct tr_logproto_label *labels; /* borrowed */
 	size_t nlabels, nvary;
@@ -54,7 +60,7 @@ struct tr_logproto {
 	struct vec entries; /* struct tr_logproto_entry */
 	struct vec streams; /* struct stream */
 	struct vec keys;    /* struct key */
-	struct vec values;  /* tr_str: nvary a key */
+	struct vec values;  /* struct value: nvary a key */
 	struct tr_sb texts;
 
 	uint32_t *stream_at;            /* open addressing by the text's hash; NO_STREAM: free */
@@ -121,7 +127,7 @@ size_t tr_logproto_memory(const struct tr_logproto *lp)
 {
 	return sizeof(*lp) + lp->entries.cap * sizeof(struct tr_logproto_entry) +
 	       lp->streams.cap * sizeof(struct stream) + lp->keys.cap * sizeof(struct key) +
-	       lp->values.cap * sizeof(tr_str) + lp->texts.cap +
+	       lp->values.cap * sizeof(struct value) + lp->texts.cap +
 	       (lp->stream_slots + lp->key_slots + lp->order_cap) * sizeof(uint32_t);
 }
 
@@ -141,18 +147,15 @@ static inline void *vec_room(struct vec *v, size_t more, size_t size)
 	return (char *)v->p + v->n * size;
 }
 
-/* A table with room for one more than n, less than half full; rehashed from `hash_of` when it
- * grows. */
-static int table_room(uint32_t **at, size_t *slots, size_t n, const struct vec *of, size_t size)
+/* A larger table, filled anew from the hashes of `of`. */
+static int table_grow(uint32_t **at, size_t *slots, const struct vec *of, size_t size)
 {
-	if ((n + 1) * 2 <= *slots)
-		return 0;
 	size_t cap = *slots ? *slots * 2 : 64;
 	uint32_t *t = malloc(cap * sizeof(*t));
 	if (!t)
 		return -ENOMEM;
 	table_clear(t, cap);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < of->n; i++) {
 		uint64_t hash; /* the first member of both kinds */
 		memcpy(&hash, (const char *)of->p + i * size, sizeof(hash));
 		size_t k = hash & (cap - 1);
@@ -164,6 +167,12 @@ static int table_room(uint32_t **at, size_t *slots, size_t n, const struct vec *
 	*at = t;
 	*slots = cap;
 	return 0;
+}
+
+/* A table with room for one more than there are, less than half full. 0 or -ENOMEM. */
+static inline int table_room(uint32_t **at, size_t *slots, const struct vec *of, size_t size)
+{
+	return (of->n + 1) * 2 <= *slots ? 0 : table_grow(at, slots, of, size);
 }
 
 void tr_logproto_labels(struct tr_logproto *lp, const struct tr_logproto_label *labels, size_t n)
@@ -203,22 +212,22 @@ static inline void short_words(tr_str s, uint64_t *a, uint64_t *b)
 	}
 }
 
-static inline bool value_equal(tr_str a, tr_str b)
+static inline bool values_equal(const struct value *a, const struct value *b, size_t n)
 {
-	uint64_t a0, a1, b0, b1;
-	if (a.n != b.n)
-		return false;
-	if (a.n > SHORT)
-		return a.p == b.p || memcmp(a.p, b.p, a.n) == 0;
-	short_words(a, &a0, &a1);
-	short_words(b, &b0, &b1);
-	return a0 == b0 && a1 == b1;
+	for (size_t i = 0; i < n; i++) {
+		if (a[i].s.n != b[i].s.n || a[i].low != b[i].low || a[i].high != b[i].high)
+			return false;
+		if (a[i].s.n > SHORT && memcmp(a[i].s.p, b[i].s.p, a[i].s.n) != 0)
+			return false;
+	}
+	return true;
 }
 
-static inline bool values_equal(const tr_str *a, const tr_str *b, size_t n)
+/* Known without a look at the bytes: they are the same ones. */
+static inline bool values_same(const struct value *a, const tr_str *b, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!value_equal(a[i], b[i]))
+		if (a[i].s.p != b[i].p || a[i].s.n != b[i].n)
 			return false;
 	return true;
 }
@@ -230,17 +239,19 @@ static inline uint64_t mix(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t values_hash(const tr_str *v, size_t n)
+/* Looks at a row's values; returns the hash of all of them. */
+static inline uint64_t values_look(struct value *to, const tr_str *values, size_t n)
 {
-	uint64_t hash = n, a, b;
+	uint64_t hash = n;
 	for (size_t i = 0; i < n; i++) {
-		if (v[i].n > SHORT) {
-			hash = tr_hash_seed(v[i].p, v[i].n, hash);
-			continue;
-		}
-		short_words(v[i], &a, &b);
-		hash = mix(hash ^ a ^ UINT64_C(0x9e3779b97f4a7c15),
-			   (b + v[i].n) ^ UINT64_C(0xd6e8feb86659fd93));
+		struct value v = { .s = values[i] };
+		if (v.s.n > SHORT)
+			v.low = tr_hash(v.s.p, v.s.n);
+		else
+			short_words(v.s, &v.low, &v.high);
+		hash = mix(hash ^ v.low ^ UINT64_C(0x9e3779b97f4a7c15),
+			   (v.high + v.s.n) ^ UINT64_C(0xd6e8feb86659fd93));
+		to[i] = v;
 	}
 	return hash;
 }
@@ -278,8 +289,7 @@ static int stream_by_text(struct tr_logproto *lp, const tr_str *values, uint32_t
 		goto no_memory;
 	tr_str text = { lp->texts.p + from, lp->texts.n - from };
 	uint64_t hash = tr_hash(text.p, text.n);
-	if (table_room(&lp->stream_at, &lp->stream_slots, lp->streams.n, &lp->streams,
-		       sizeof(struct stream)) < 0)
+	if (table_room(&lp->stream_at, &lp->stream_slots, &lp->streams, sizeof(struct stream)) < 0)
 		goto no_memory;
 	struct stream *streams = lp->streams.p;
 	size_t k = hash & (lp->stream_slots - 1);
@@ -310,23 +320,22 @@ int tr_logproto_stream(struct tr_logproto *lp, const tr_str *values, uint32_t *s
 {
 	size_t n = lp->nvary;
 	struct key *keys = lp->keys.p;
-	tr_str *known = lp->values.p;
-	if (lp->keys.n) {
-		const struct key *last = &keys[lp->last_key];
-		/* without varying labels nothing is known, and nothing to be added to */
-		if (!n || values_equal(known + last->values, values, n)) {
-			*stream = last->stream;
-			return 0;
-		}
+	const struct value *known = lp->values.p;
+	if (lp->keys.n && values_same(known + keys[lp->last_key].values, values, n)) {
+		*stream = keys[lp->last_key].stream;
+		return 0;
 	}
 
-	uint64_t hash = values_hash(values, n);
-	if (table_room(&lp->key_at, &lp->key_slots, lp->keys.n, &lp->keys, sizeof(*keys)) < 0)
+	/* The row's values are looked at where they will stay if they are new. */
+	struct value *mine = n ? vec_room(&lp->values, n, sizeof(*mine)) : NULL;
+	if ((n && !mine) || table_room(&lp->key_at, &lp->key_slots, &lp->keys, sizeof(*keys)) < 0)
 		return -ENOMEM;
+	uint64_t hash = values_look(mine, values, n);
+	known = lp->values.p;
 	size_t k = hash & (lp->key_slots - 1);
 	for (; lp->key_at[k] != NO_STREAM; k = (k + 1) & (lp->key_slots - 1)) {
 		const struct key *key = &keys[lp->key_at[k]];
-		if (key->hash == hash && values_equal(known + key->values, values, n)) {
+		if (key->hash == hash && values_equal(known + key->values, mine, n)) {
 			lp->last_key = lp->key_at[k];
 			*stream = key->stream;
 			return 0;
@@ -334,12 +343,9 @@ int tr_logproto_stream(struct tr_logproto *lp, const tr_str *values, uint32_t *s
 	}
 
 	struct key *key = vec_room(&lp->keys, 1, sizeof(*key));
-	tr_str *mine = n ? vec_room(&lp->values, n, sizeof(*mine)) : NULL;
-	if (!key || (n && !mine) || stream_by_text(lp, values, stream) < 0)
+	if (!key || stream_by_text(lp, values, stream) < 0)
 		return -ENOMEM;
 	*key = (struct key){ .hash = hash, .values = lp->values.n, .stream = *stream };
-	for (size_t i = 0; i < n; i++)
-		mine[i] = values[i];
 	lp->values.n += n;
 	lp->last_key = lp->keys.n;
 	lp->key_at[k] = (uint32_t)lp->keys.n++;
