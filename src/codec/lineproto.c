@@ -168,25 +168,23 @@ static inline uint64_t quoted_in(uint64_t word)
 	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & high;
 }
 
-/* plain_in: how many of STEP bytes stand before the first that is `"` or `\`. */
+/* Which of the STEP bytes at p are `"` or `\`: 0 if none is, and then the first of them. */
 #ifdef __SSE2__
-enum { STEP = 16 };
+enum { STEP = 16, BITS_PER_BYTE = 1 };
 
-static inline size_t plain_in(const char *p)
+static inline uint64_t quoted_at(const char *p)
 {
 	__m128i bytes = _mm_loadu_si128((const __m128i *)p);
 	__m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
 	__m128i slash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-	unsigned quoted = (unsigned)_mm_movemask_epi8(_mm_or_si128(quote, slash));
-	return (size_t)__builtin_ctz(quoted | 1u << STEP);
+	return (uint64_t)(unsigned)_mm_movemask_epi8(_mm_or_si128(quote, slash));
 }
 #else
-enum { STEP = 8 };
+enum { STEP = 8, BITS_PER_BYTE = 8 };
 
-static inline size_t plain_in(const char *p)
+static inline uint64_t quoted_at(const char *p)
 {
-	uint64_t quoted = quoted_in(load8(p));
-	return quoted ? (size_t)__builtin_ctzll(quoted) >> 3 : STEP;
+	return quoted_in(load8(p));
 }
 #endif
 
@@ -238,14 +236,18 @@ void tr_lineproto_field(struct tr_sb *out, tr_str key, tr_str s)
 	char *o = put_plain(from, key);
 	*o++ = '"';
 	while (end - p >= STEP) {
+		uint64_t quoted = quoted_at(p);
 		memcpy(o, p, STEP);
-		size_t plain = plain_in(p);
+		if (!quoted) { /* foreseen, so that the next step needn't wait for this one */
+			o += STEP;
+			p += STEP;
+			continue;
+		}
+		size_t plain = (size_t)__builtin_ctzll(quoted) / BITS_PER_BYTE;
 		o += plain;
 		p += plain;
-		if (plain < STEP) {
-			*o++ = '\\';
-			*o++ = *p++;
-		}
+		*o++ = '\\';
+		*o++ = *p++;
 	}
 	o = put_rest(o, p, (size_t)(end - p));
 	*o++ = '"';
