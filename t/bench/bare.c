@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The loops that bound the agent, with nothing around them: read and split into lines; match each;
- * encode them as they are or with what was captured, and compress. What each kind does is in
+ * encode them as they are or with what was captured, compress, and send. What each kind does is in
  * `kinds`. */
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -43,8 +43,8 @@ struct loop {
 	char *request, *compressed;
 	size_t request_n, compressed_cap, request_lines;
 	z_stream gzip;
-	uint64_t lines, matched, sent_bytes;
-	int to; /* a socket for whole lines, -1: none */
+	uint64_t lines, matched;
+	int to; /* a socket for requests or whole lines, -1: none */
 };
 
 static void die(const char *what)
@@ -53,9 +53,19 @@ static void die(const char *what)
 	exit(1);
 }
 
+static void write_all(struct loop *l, const char *p, size_t n)
+{
+	for (ssize_t k; n; p += k, n -= (size_t)k)
+		if ((k = send(l->to, p, n, MSG_NOSIGNAL)) < 0)
+			die("send");
+}
+
 static void send_request(struct loop *l)
 {
-	l->sent_bytes += l->kind->compress ? l->kind->compress(l) : l->request_n;
+	if (l->kind->compress)
+		write_all(l, l->compressed, l->kind->compress(l));
+	else
+		write_all(l, l->request, l->request_n);
 	l->request_n = l->request_lines = 0;
 }
 
@@ -266,13 +276,6 @@ static void on_line(struct loop *l, const char *line, size_t n)
 		l->kind->encode(l, line, n);
 }
 
-static void write_lines(struct loop *l, const char *lines, size_t n)
-{
-	for (ssize_t k; n; lines += k, n -= (size_t)k)
-		if ((k = send(l->to, lines, n, MSG_NOSIGNAL)) < 0)
-			die("send");
-}
-
 static void run(struct loop *l, int fd)
 {
 	/* A line that a read cuts is moved before the next one. */
@@ -284,8 +287,8 @@ static void run(struct loop *l, int fd)
 		char *line = at - rest, *begin = line, *end = at + n;
 		for (char *nl; (nl = memchr(line, '\n', (size_t)(end - line))); line = nl + 1)
 			on_line(l, line, (size_t)(nl - line));
-		if (l->to >= 0)
-			write_lines(l, begin, (size_t)(line - begin));
+		if (l->to >= 0 && !l->kind->encode)
+			write_all(l, begin, (size_t)(line - begin));
 		rest = (size_t)(end - line);
 		if (rest > READ_BYTES)
 			die("line too long");
@@ -336,17 +339,18 @@ static int connect_to(const char *port)
 int main(int argc, char **argv)
 {
 	struct loop l = { .to = -1 };
-	for (size_t i = 0; argc == 4 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+	for (size_t i = 0; argc >= 4 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(argv[1], kinds[i].name) == 0)
 			l.kind = &kinds[i];
-	if (!l.kind) {
-		fprintf(stderr, "usage: bare KIND FILE PATTERN|PORT\n");
+	bool sends = l.kind && (l.kind->encode || strcmp(l.kind->name, "tcp") == 0);
+	if (!l.kind || argc != 4 + sends) {
+		fprintf(stderr, "usage: bare KIND FILE PATTERN [PORT]\n");
 		return 64;
 	}
 	if (l.kind->match)
 		compile(&l, argv[3]);
-	else if (strcmp(l.kind->name, "tcp") == 0)
-		l.to = connect_to(argv[3]);
+	if (sends)
+		l.to = connect_to(argv[4]);
 	/* 16 more window bits make it gzip's format (zlib.h) */
 	if (deflateInit2(&l.gzip, 1, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
 		die("zlib");

@@ -19,10 +19,10 @@ BARE_KAFKA = os.path.join(TOP_BUILD, "t/bench/bare_kafka")
 def bare(kind, log):
     if kind.startswith("kafka "):
         return measured(os.path.getsize(log), BARE_KAFKA, log, MockKafka().brokers, "t", kind[6:])
-    if kind == "tcp":
-        with Receiver("raw") as receiver:
-            return measured(os.path.getsize(log), BARE, kind, log, str(receiver.port))
-    return measured(os.path.getsize(log), BARE, kind, log, work.PATTERN)
+    if kind in ("split", "regex"):
+        return measured(os.path.getsize(log), BARE, kind, log, work.PATTERN)
+    with Receiver("raw") as receiver:
+        return measured(os.path.getsize(log), BARE, kind, log, work.PATTERN, str(receiver.port))
 
 
 def agent(log, config, size=None, **options):
@@ -82,19 +82,19 @@ CASES = {
     "regex-filter": ("file → regex → filter → nothing", run(work.regex_filter_to_blackhole()), None, None),
     "route": ("file → regex → route → 4 outputs", run(work.regex_route_to_blackholes()), None, None),
     "loki": ("file → regex → labels → Loki", run_to_receiver(work.regex_labels_to_loki),
-             "read + PCRE2 + encode + snappy", "loki"),
+             "read + PCRE2 + encode + snappy + send", "loki"),
     "metadata": ("file → regex → 9 metadata → Loki", run_to_receiver(work.regex_metadata_to_loki),
-                 "read + PCRE2 + encode + snappy", "metadata"),
+                 "read + PCRE2 + encode + snappy + send", "metadata"),
     "lines": ("file → Loki, lines as they are", run_to_receiver(work.lines_to_loki),
-              "read + memchr + encode + snappy", "lines"),
+              "read + memchr + encode + snappy + send", "lines"),
     "kafka": ("file → Kafka, not compressed", run_to_mock("none"), "librdkafka alone", "kafka none"),
     "lz4": ("file → Kafka, lz4", run_to_mock("lz4"), "librdkafka alone", "kafka lz4"),
     "zstd": ("file → Kafka, zstd", run_to_mock("zstd"), "librdkafka alone", "kafka zstd"),
     "influxdb": ("file → regex → InfluxDB, 9 fields", run_to_receiver(work.regex_to_influxdb),
-                 "read + PCRE2 + line protocol", "influxdb"),
+                 "read + PCRE2 + line protocol + send", "influxdb"),
     "influxdb-gzip": ("the same with the message, and gzip",
                       run_to_receiver(work.regex_to_influxdb, compression="gzip", fields="all"),
-                      "read + PCRE2 + line protocol + gzip", "influxdb-gzip"),
+                      "read + PCRE2 + line protocol + gzip + send", "influxdb-gzip"),
     "syslog": ("syslog by TCP → nothing", syslog_to_blackhole, None, None),
     "disk": ("file → disk buffer → nothing", run(work.to_blackhole_through_disk()), None, None),
 }
