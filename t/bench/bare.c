@@ -22,6 +22,7 @@
 #define REQUEST_BYTES (1024 * 1024)
 #define MAX_CAPTURES  32
 #define INFLUX_EVENTS 5000 /* a request */
+#define STREAMS       256  /* a power of two, many more than there are */
 
 struct loop;
 typedef void (*encode_fn)(struct loop *l, const char *line, size_t n);
@@ -34,6 +35,13 @@ struct kind {
 	compress_fn compress;
 };
 
+/* Entries of one method and status, which are labels. */
+struct stream {
+	uint64_t method, status; /* at most eight bytes of each */
+	size_t n;
+	char *entries; /* NULL: a free slot */
+};
+
 struct loop {
 	const struct kind *kind;
 	pcre2_code *re;
@@ -42,6 +50,8 @@ struct loop {
 	const char *names[MAX_CAPTURES + 1]; /* by the group's number */
 	char *request, *compressed;
 	size_t request_n, compressed_cap, request_lines;
+	struct stream streams[STREAMS];
+	uint32_t method, status; /* groups */
 	z_stream gzip;
 	uint64_t lines, matched;
 	int to; /* a socket for requests or whole lines, -1: none */
@@ -142,15 +152,11 @@ static size_t metadata_len(struct loop *l, const char *line)
 	return sum;
 }
 
-/* An entry of one stream: EntryAdapter { timestamp = 1 { seconds = 1; nanos = 2 }; line = 2 }. */
-static void encode_entry(struct loop *l, const char *line, size_t n, bool metadata)
+/* EntryAdapter { timestamp = 1 { seconds = 1; nanos = 2 }; line = 2; … } */
+static char *put_entry(struct loop *l, char *p, const char *line, size_t n, size_t metadata_n)
 {
-	size_t metadata_n = metadata ? metadata_len(l, line) : 0;
-	if (l->request_n + n + metadata_n + 64 > REQUEST_BYTES)
-		send_request(l);
 	uint64_t seconds = 1700000000, nanos = l->lines % 1000000000;
 	size_t time_n = 2 + varint_len(seconds) + varint_len(nanos);
-	char *p = l->request + l->request_n;
 	*p++ = 2 << 3 | 2;
 	p = put_varint(p, 2 + time_n + text_len(n) + metadata_n);
 	*p++ = 1 << 3 | 2;
@@ -159,7 +165,16 @@ static void encode_entry(struct loop *l, const char *line, size_t n, bool metada
 	p = put_varint(p, seconds);
 	*p++ = 2 << 3;
 	p = put_varint(p, nanos);
-	p = put_text(p, 2, line, n);
+	return put_text(p, 2, line, n);
+}
+
+/* An entry of the only stream. */
+static void encode_entry(struct loop *l, const char *line, size_t n, bool metadata)
+{
+	size_t metadata_n = metadata ? metadata_len(l, line) : 0;
+	if (l->request_n + n + metadata_n + 64 > REQUEST_BYTES)
+		send_request(l);
+	char *p = put_entry(l, l->request + l->request_n, line, n, metadata_n);
 	if (metadata)
 		p = put_metadata(l, p, line);
 	l->request_n = (size_t)(p - l->request);
@@ -173,6 +188,67 @@ static void encode_line(struct loop *l, const char *line, size_t n)
 static void encode_captures(struct loop *l, const char *line, size_t n)
 {
 	encode_entry(l, line, n, true);
+}
+
+static uint64_t short_capture(struct loop *l, uint32_t group, const char *line)
+{
+	size_t n;
+	uint64_t word = 0;
+	const char *text = capture(l, group, line, &n);
+	memcpy(&word, text, n < sizeof(word) ? n : sizeof(word));
+	return word;
+}
+
+static struct stream *stream_of(struct loop *l, uint64_t method, uint64_t status)
+{
+	uint64_t hash = (method * 31 + status) * UINT64_C(0x9e3779b97f4a7c15);
+	for (size_t i = hash >> 56;; i++) {
+		struct stream *s = &l->streams[i % STREAMS];
+		if (s->entries && s->method == method && s->status == status)
+			return s;
+		if (s->entries)
+			continue;
+		*s = (struct stream){ .method = method, .status = status };
+		s->entries = malloc(REQUEST_BYTES);
+		if (!s->entries)
+			die("malloc");
+		return s;
+	}
+}
+
+/* PushRequest { streams = 1 { labels = 1; entries = 2 … } … } */
+static void gather_streams(struct loop *l)
+{
+	char *p = l->request;
+	for (struct stream *s = l->streams; s < l->streams + STREAMS; s++) {
+		char labels[80];
+		if (!s->n)
+			continue;
+		size_t n = (size_t)snprintf(labels, sizeof(labels),
+					    "{job=\"nginx\", method=\"%.8s\", status=\"%.8s\"}",
+					    (const char *)&s->method, (const char *)&s->status);
+		*p++ = 1 << 3 | 2;
+		p = put_varint(p, text_len(n) + s->n);
+		p = put_text(p, 1, labels, n);
+		memcpy(p, s->entries, s->n);
+		p += s->n;
+		s->n = 0;
+	}
+	l->request_n = (size_t)(p - l->request);
+}
+
+/* An entry of the stream of its method and status. */
+static void encode_in_streams(struct loop *l, const char *line, size_t n)
+{
+	if (l->request_n + n + 64 > REQUEST_BYTES) {
+		gather_streams(l);
+		send_request(l);
+	}
+	struct stream *s =
+		stream_of(l, short_capture(l, l->method, line), short_capture(l, l->status, line));
+	size_t from = s->n;
+	s->n = (size_t)(put_entry(l, s->entries + from, line, n, 0) - s->entries);
+	l->request_n += s->n - from;
 }
 
 /* ---- InfluxDB: line protocol, gzip at the sink's level */
@@ -259,7 +335,7 @@ static const struct kind kinds[] = {
 	{ "tcp", false, NULL, NULL },
 	{ "regex", true, NULL, NULL },
 	{ "lines", false, encode_line, with_snappy },
-	{ "loki", true, encode_line, with_snappy },
+	{ "loki", true, encode_in_streams, with_snappy },
 	{ "metadata", true, encode_captures, with_snappy },
 	{ "influxdb", true, encode_fields, NULL },
 	{ "influxdb-gzip", true, encode_fields_and_message, with_gzip },
@@ -294,6 +370,8 @@ static void run(struct loop *l, int fd)
 			die("line too long");
 		memcpy(at - rest, line, rest);
 	}
+	if (l->kind->encode == encode_in_streams)
+		gather_streams(l);
 	if (l->request_n)
 		send_request(l);
 	free(buf);
@@ -312,6 +390,10 @@ static void name_captures(struct loop *l)
 	/* pcre2api(3): the group's number in two bytes, then its name */
 	for (uint32_t i = 0; i < nnames; i++, entry += entry_n)
 		l->names[(unsigned char)entry[0] << 8 | (unsigned char)entry[1]] = entry + 2;
+	for (uint32_t i = 1; i <= l->ncaptures; i++) {
+		l->method = strcmp(l->names[i], "method") == 0 ? i : l->method;
+		l->status = strcmp(l->names[i], "status") == 0 ? i : l->status;
+	}
 }
 
 static void compile(struct loop *l, const char *pattern)

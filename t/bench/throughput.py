@@ -82,7 +82,7 @@ CASES = {
     "regex-filter": ("file → regex → filter → nothing", run(work.regex_filter_to_blackhole()), None, None),
     "route": ("file → regex → route → 4 outputs", run(work.regex_route_to_blackholes()), None, None),
     "loki": ("file → regex → labels → Loki", run_to_receiver(work.regex_labels_to_loki),
-             "read + PCRE2 + encode + snappy + send", "loki"),
+             "read + PCRE2 + streams + snappy + send", "loki"),
     "metadata": ("file → regex → 9 metadata → Loki", run_to_receiver(work.regex_metadata_to_loki),
                  "read + PCRE2 + encode + snappy + send", "metadata"),
     "lines": ("file → Loki, lines as they are", run_to_receiver(work.lines_to_loki),
