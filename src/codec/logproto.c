@@ -321,7 +321,8 @@ int tr_logproto_stream(struct tr_logproto *lp, const tr_str *values, uint32_t *s
 	size_t n = lp->nvary;
 	struct key *keys = lp->keys.p;
 	const struct value *known = lp->values.p;
-	if (lp->keys.n && values_same(known + keys[lp->last_key].values, values, n)) {
+	/* without varying labels nothing is known, and nothing to be added to */
+	if (lp->keys.n && (!n || values_same(known + keys[lp->last_key].values, values, n))) {
 		*stream = keys[lp->last_key].stream;
 		return 0;
 	}

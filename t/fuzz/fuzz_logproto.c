@@ -113,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (size_t i = 0; i < nlabels; i++) {
 			tr_str value = labels[i].value;
 			if (labels[i].varies)
-				value = row->values[nvary++] = take_str(&in, 3);
+				value = row->values[nvary++] = take_str(&in, 20);
 			if (!value.n)
 				continue;
 			tr_sb_str(&row->labels, labels[i].name);
