@@ -252,6 +252,28 @@ static void sameness_follows_the_columns(void **state)
 	same_for_the_batch("{{ timestamp }}", false);
 }
 
+/* A file that was read several times is several segments with one value. */
+static void a_column_is_constant_where_its_segments_agree(void **state)
+{
+	(void)state;
+	struct view v;
+	view_init(&v, TR_STR("m"));
+	struct tr_col *seg = view_add(&v, "file", TR_LABEL, TR_SEGMENT, TR_STR("a.log"));
+	struct tr_col *row = view_add(&v, "level", TR_FIELD, TR_ROW, TR_STR("info"));
+	char copy[] = "a.log";
+	seg->cells[2].p = copy; /* the same bytes elsewhere */
+	assert_true(tr_col_is_const(&v.b, seg));
+	assert_false(tr_col_is_const(&v.b, row));
+	copy[0] = 'b';
+	assert_false(tr_col_is_const(&v.b, seg));
+	seg->cells[2] = seg->cells[1];
+	seg->cells[VIEW_ROWS - 1].type = TR_NONE;
+	assert_false(tr_col_is_const(&v.b, seg));
+	v.b.nsegs = 1;
+	assert_true(tr_col_is_const(&v.b, seg));
+	view_free(&v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +284,7 @@ int main(void)
 		cmocka_unit_test(constants_are_known),
 		cmocka_unit_test(metrics_have_names_of_their_own),
 		cmocka_unit_test(sameness_follows_the_columns),
+		cmocka_unit_test(a_column_is_constant_where_its_segments_agree),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
