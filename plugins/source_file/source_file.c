@@ -154,9 +154,18 @@ void source_step(struct source *s)
 	open_start(s);
 }
 
+/* What a busy file's lines wait for in addition is a twentieth of what they wait at the sink. */
+static int64_t pace_ns(const struct source *s)
+{
+	int64_t ns = tr_host_linger_ns(s->host) / 20, most = 50 * TR_MS;
+	return ns < most ? ns : most;
+}
+
 static void file_tend(void *self)
 {
 	struct source *s = self;
+	if (s->watch)
+		watch_pace(s->watch, pace_ns(s));
 	discover_events(s);
 	turn_bases(s);
 	int64_t now = tr_mono_ns();
@@ -440,7 +449,9 @@ const struct tr_plugin tailrace_plugin = {
 	       "A file that begins with gzip's or zstd's magic is read decompressed, to its end, once. Symlinks "
 	       "and hard links to one file are read once, under the first path in byte order. The agent's own "
 	       "files are never read.\n\n"
-	       "A file is followed by inotify where that works, and by polling elsewhere.",
+	       "A file is followed by inotify where that works, and by polling elsewhere. One that is written to "
+	       "all the time is read as often as a twentieth of the sink's batch.max_wait, and 20 times a second "
+	       "at least.",
 	.example = "type: file\ninclude: [/var/log/nginx/*.log]\n",
 	.opts = file_opts,
 	.cfg_size = sizeof(struct file_cfg),

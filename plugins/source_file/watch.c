@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 
@@ -31,6 +34,7 @@ struct watch_client {
 	struct watch_event *first, **last;
 	uint32_t waiting;
 	bool lost;
+	_Atomic int64_t pace_ns;
 	uint64_t seen[SEEN];
 };
 
@@ -242,8 +246,51 @@ static void on_event_locked(const struct inotify_event *ev)
 	}
 }
 
+/* How often this thread has waited for something so far. */
+static long waits(void)
+{
+	struct rusage u;
+	return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nvcsw : 0;
+}
+
+static int64_t pace_locked(void)
+{
+	int64_t least = TR_NEVER;
+	for (const struct watch_client *c = watcher.clients; c; c = c->next) {
+		int64_t ns = atomic_load_explicit(&c->pace_ns, memory_order_relaxed);
+		if (ns < least)
+			least = ns;
+	}
+	return watcher.clients ? least : 0;
+}
+
+static void sleep_until(int64_t mono_ns)
+{
+	struct timespec t = { mono_ns / TR_SEC, mono_ns % TR_SEC };
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
+/* The next event, or NULL after TIMEOUT_S. Each costs wake-ups all the way to the sink, so that a
+ * write soon after another is held back, and the kernel folds those that follow. Not where more
+ * events can be read already: then the call didn't wait. */
+static const struct inotify_event *next_event(int64_t pace_ns, int64_t *not_before_ns)
+{
+	long before = waits();
+	const struct inotify_event *ev = inotifytools_next_event(TIMEOUT_S);
+	if (!ev || ev->mask != IN_MODIFY || waits() == before)
+		return ev;
+	int64_t now = tr_mono_ns();
+	if (now < *not_before_ns) {
+		sleep_until(*not_before_ns);
+		now = *not_before_ns;
+	}
+	*not_before_ns = now + pace_ns;
+	return ev;
+}
+
 static void *watcher_main(void *arg)
 {
+	int64_t not_before_ns = 0;
 	(void)arg;
 	pthread_mutex_lock(&watcher.lock);
 	while (!watcher.stop) {
@@ -254,8 +301,9 @@ static void *watcher_main(void *arg)
 				pthread_cond_wait(&watcher.change, &watcher.lock);
 			continue;
 		}
+		int64_t pace_ns = pace_locked();
 		pthread_mutex_unlock(&watcher.lock);
-		const struct inotify_event *ev = inotifytools_next_event(TIMEOUT_S);
+		const struct inotify_event *ev = next_event(pace_ns, &not_before_ns);
 		pthread_mutex_lock(&watcher.lock);
 		if (ev)
 			on_event_locked(ev);
@@ -347,6 +395,11 @@ void watch_leave(struct watch_client **cp)
 		ev = next;
 	}
 	free(c);
+}
+
+void watch_pace(struct watch_client *c, int64_t ns)
+{
+	atomic_store_explicit(&c->pace_ns, ns, memory_order_relaxed);
 }
 
 int watch_dir(struct watch_client *c, const char *dir, uint32_t number)

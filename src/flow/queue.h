@@ -57,6 +57,7 @@ struct tr_port {
 	struct tr_batch **views; /* room for n, while publishing: one thread at a time does */
 	uint32_t noutputs; /* named ones; 0: everything goes to every consumer */
 	bool *takes;       /* takes[i * noutputs + k]: the i-th consumer has output k among its inputs */
+	int64_t linger_ns; /* for which what it is given waits at the sink that waits least */
 };
 
 void tr_port_free(struct tr_port *p); /* what it has room for, not the queues */

@@ -272,6 +272,9 @@ void tr_writer_end(struct tr_writer *w);
 
 /* True when the output has no room, for tend(): run() isn't called until there is. */
 bool tr_host_full(struct tr_host *h);
+/* How long events wait at the sink anyway (its batch.max_wait; of several sinks the shortest), for tend() and
+ * run(): a source that is asked less often than that costs less. A reload may change it. */
+int64_t tr_host_linger_ns(const struct tr_host *h);
 /* Events that the source took in but gives to nobody count as created and discarded. reason: as in
  * tr_batch_keep(). */
 void tr_host_discard(struct tr_host *h, const char *reason, uint64_t n);

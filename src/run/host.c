@@ -254,6 +254,11 @@ bool tr_host_full(struct tr_host *h)
 	return !tr_port_has_room(&h->port);
 }
 
+int64_t tr_host_linger_ns(const struct tr_host *h)
+{
+	return h->port.linger_ns;
+}
+
 void tr_host_discard(struct tr_host *h, const char *reason, uint64_t n)
 {
 	tr_count(&h->counters->created, n);

@@ -40,6 +40,23 @@ static bool leads_to_required(const struct tr_layout *l, size_t from)
 	return false;
 }
 
+/* How long a sink that gets what `from` makes, or is, gathers a request: the shortest time. */
+static int64_t linger_behind(const struct tr_layout *l, size_t from)
+{
+	const struct tr_component *c = comp_at(l, from);
+	int64_t least = TR_NEVER;
+	if (c->kind == TR_SINK)
+		return c->sink.batch_max_events ? c->sink.batch_max_wait_ns : 0;
+	for (size_t i = 0; i < l->nhosts; i++) {
+		if (!comp_at(l, i)->reachable || !takes_from(comp_at(l, i), from))
+			continue;
+		int64_t ns = linger_behind(l, i);
+		if (ns < least)
+			least = ns;
+	}
+	return least;
+}
+
 static struct tr_chain *chain_headed_by(const struct tr_layout *l, const struct tr_host *h)
 {
 	for (size_t i = 0; i < l->nchains; i++)
@@ -96,6 +113,7 @@ static int wire_port(const struct tr_layout *l, size_t from, struct tr_port *p, 
 	p->required = calloc(n ? n : 1, sizeof *p->required);
 	p->views = calloc(n ? n : 1, sizeof(struct tr_batch *));
 	p->noutputs = count_outputs(comp_at(l, from));
+	p->linger_ns = linger_behind(l, from);
 	p->takes = p->noutputs ? calloc(n ? n : 1, p->noutputs * sizeof *p->takes) : NULL;
 	if (!p->queues || !p->required || !p->views || (p->noutputs && !p->takes))
 		return -ENOMEM;

@@ -9,6 +9,7 @@ import random
 import subprocess
 import time
 
+import tailrace
 import tap
 from tap import test
 from tailing import Scene
@@ -245,6 +246,27 @@ def offsets_and_the_filename_are_told():
     tap.is_([(e["labels"], e["fields"]) for e in events(s)],
             [({"file": s.path("a.log")}, {"at": n}) for n in (0, 4, 5)], "as configured")
     s.stop()
+
+
+@test
+def a_busy_file_is_read_less_often_than_it_is_written_to():
+    dir, writes, pace_s = tailrace.tempdir(), 200, 0.02
+    open(f"{dir}/a.log", "w").close()
+    a = tailrace.Agent({"sources": {"f": {"type": "file", "include": [f"{dir}/a.log"]}},
+                        "sinks": {"out": {"type": "file", "inputs": ["f"], "path": f"{dir}/out", "sync": "50ms",
+                                          "batch": {"max_wait": f"{1000 * 20 * pace_s:.0f}ms"}}}}, dir=dir)
+    a.wait_metric("tailrace_files_open", 1)
+    began = time.monotonic()
+    with open(f"{dir}/a.log", "wb", 0) as f:
+        for i in range(writes):
+            f.write(b"line %d\n" % i)
+            time.sleep(0.001)
+    a.wait_metric("tailrace_component_received_events_total", writes, component_id="out")
+    paces = (time.monotonic() - began) / pace_s
+    batches = sum(n for _, n in a.metrics().all("tailrace_worker_batches_total"))
+    # when a pace is over, and once more for what came meanwhile; the sink's own
+    tap.ok(batches <= 2 * paces + 10, f"{batches} batches of {writes} writes in {paces:.1f} paces")
+    tap.is_(a.stop(), 0, "exit code")
 
 
 tap.main()
