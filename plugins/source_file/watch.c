@@ -20,8 +20,9 @@
 #include "base/log.h"
 
 enum {
-	EVENTS = IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
-		 IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+	WRITTEN = IN_MODIFY | IN_CLOSE_WRITE,
+	EVENTS = WRITTEN | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
+		 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
 	QUEUE_MAX = 8192, /* events waiting for a client; more are one WATCH_LOST */
 	SEEN = 512,       /* hashes of what waits: a busy file is one event */
 	TIMEOUT_S = 1     /* the shortest that the library knows, so how long a request may wait */
@@ -213,7 +214,7 @@ static void gone_locked(int wd, bool in_kernel)
 static uint32_t meaning(uint32_t mask)
 {
 	uint32_t what = 0;
-	if (mask & (IN_MODIFY | IN_CLOSE_WRITE))
+	if (mask & WRITTEN)
 		what |= WATCH_CONTENT;
 	if (mask & (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB))
 		what |= WATCH_NAME;
@@ -270,27 +271,39 @@ static void sleep_until(int64_t mono_ns)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
+struct pace {
+	int64_t not_before_ns; /* monotonic */
+	uint64_t last;         /* hash of the event before */
+};
+
 /* The next event, or NULL after TIMEOUT_S. Each costs wake-ups all the way to the sink, so that a
- * write soon after another is held back, and the kernel folds those that follow. Not where more
- * events can be read already: then the call didn't wait. */
-static const struct inotify_event *next_event(int64_t pace_ns, int64_t *not_before_ns)
+ * write soon after another is held back, and the kernel folds those that follow. Not where others
+ * can be read already: then the call didn't wait, and the event isn't the last one over again, as
+ * equal neighbours are folded. */
+static const struct inotify_event *next_event(int64_t pace_ns, struct pace *p)
 {
 	long before = waits();
 	const struct inotify_event *ev = inotifytools_next_event(TIMEOUT_S);
-	if (!ev || ev->mask != IN_MODIFY || waits() == before)
+	if (!ev)
+		return NULL;
+	bool waited = waits() != before;
+	uint64_t last = p->last;
+	p->last = tr_hash_seed(ev->name, ev->len ? strlen(ev->name) : 0,
+			       (uint64_t)ev->wd << 32 | ev->mask);
+	if (ev->mask & ~(uint32_t)WRITTEN || (!waited && p->last != last))
 		return ev;
 	int64_t now = tr_mono_ns();
-	if (now < *not_before_ns) {
-		sleep_until(*not_before_ns);
-		now = *not_before_ns;
+	if (now < p->not_before_ns) {
+		sleep_until(p->not_before_ns);
+		now = p->not_before_ns;
 	}
-	*not_before_ns = now + pace_ns;
+	p->not_before_ns = now + pace_ns;
 	return ev;
 }
 
 static void *watcher_main(void *arg)
 {
-	int64_t not_before_ns = 0;
+	struct pace pace = { 0 };
 	(void)arg;
 	pthread_mutex_lock(&watcher.lock);
 	while (!watcher.stop) {
@@ -303,7 +316,7 @@ static void *watcher_main(void *arg)
 		}
 		int64_t pace_ns = pace_locked();
 		pthread_mutex_unlock(&watcher.lock);
-		const struct inotify_event *ev = next_event(pace_ns, &not_before_ns);
+		const struct inotify_event *ev = next_event(pace_ns, &pace);
 		pthread_mutex_lock(&watcher.lock);
 		if (ev)
 			on_event_locked(ev);
