@@ -32,10 +32,13 @@ struct watch_client {
 	struct watch_client *next;
 	void (*wake)(void *arg);
 	void *arg;
+	_Atomic int64_t pace_ns;
+	/* Guards what follows. Not watcher.lock: whoever is woken takes it while that is still
+	 * held. */
+	pthread_mutex_t lock;
 	struct watch_event *first, **last;
 	uint32_t waiting;
 	bool lost;
-	_Atomic int64_t pace_ns;
 	uint64_t seen[SEEN];
 };
 
@@ -81,26 +84,36 @@ static struct watched **bucket(const char *path)
 	return &watcher.dirs[tr_hash(path, strlen(path)) % BUCKETS];
 }
 
-static void tell_locked(struct watch_client *c, uint32_t number, uint32_t what, const char *name,
-			int error)
+/* False: it is known already. */
+static bool note(struct watch_client *c, uint32_t number, uint32_t what, const char *name,
+		 int error)
 {
 	size_t n = strlen(name);
 	uint64_t h = tr_hash_seed(name, n, ((uint64_t)number << 32 | what) + 1);
+	pthread_mutex_lock(&c->lock);
 	uint64_t *seen = &c->seen[h % SEEN];
-	if (*seen == h && !error)
-		return;
-	struct watch_event *ev = c->waiting < QUEUE_MAX ? malloc(sizeof *ev + n + 1) : NULL;
-	if (!ev) {
-		c->lost = true;
-	} else {
+	bool known = *seen == h && !error;
+	struct watch_event *ev =
+		!known && c->waiting < QUEUE_MAX ? malloc(sizeof *ev + n + 1) : NULL;
+	if (ev) {
 		*ev = (struct watch_event){ .dir = number, .what = what, .error = error };
 		memcpy(ev->name, name, n + 1);
 		*c->last = ev;
 		c->last = &ev->next;
 		c->waiting++;
 		*seen = h;
+	} else if (!known) {
+		c->lost = true;
 	}
-	c->wake(c->arg);
+	pthread_mutex_unlock(&c->lock);
+	return !known;
+}
+
+static void tell_locked(struct watch_client *c, uint32_t number, uint32_t what, const char *name,
+			int error)
+{
+	if (note(c, number, what, name, error))
+		c->wake(c->arg);
 }
 
 static struct watched **wd_bucket(int wd)
@@ -227,7 +240,9 @@ static void on_event_locked(const struct inotify_event *ev)
 {
 	if (ev->wd < 0 || ev->mask & IN_Q_OVERFLOW) {
 		for (struct watch_client *c = watcher.clients; c; c = c->next) {
+			pthread_mutex_lock(&c->lock);
 			c->lost = true;
+			pthread_mutex_unlock(&c->lock);
 			c->wake(c->arg);
 		}
 		return;
@@ -354,6 +369,7 @@ int watch_join(void (*wake)(void *arg), void *arg, struct watch_client **out, st
 	c->wake = wake;
 	c->arg = arg;
 	c->last = &c->first;
+	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_lock(&watcher.lock);
 	watcher.stop = false;
 	int rc = watcher.running ? 0 : start_locked();
@@ -363,6 +379,7 @@ int watch_join(void (*wake)(void *arg), void *arg, struct watch_client **out, st
 	}
 	pthread_mutex_unlock(&watcher.lock);
 	if (rc) {
+		pthread_mutex_destroy(&c->lock);
 		free(c);
 		return tr_err_set(e, -rc, "inotify: starting its thread: %s", strerror(rc));
 	}
@@ -407,6 +424,7 @@ void watch_leave(struct watch_client **cp)
 		free(ev);
 		ev = next;
 	}
+	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
@@ -463,7 +481,7 @@ void watch_forget(struct watch_client *c, uint32_t number)
 struct watch_event *watch_take(struct watch_client *c)
 {
 	struct watch_event *lost = NULL;
-	pthread_mutex_lock(&watcher.lock);
+	pthread_mutex_lock(&c->lock);
 	struct watch_event *first = c->first;
 	c->first = NULL;
 	c->last = &c->first;
@@ -477,6 +495,6 @@ struct watch_event *watch_take(struct watch_client *c)
 		lost->next = first;
 		first = lost;
 	}
-	pthread_mutex_unlock(&watcher.lock);
+	pthread_mutex_unlock(&c->lock);
 	return first;
 }
