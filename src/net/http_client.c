@@ -122,7 +122,8 @@ static void forget_result(struct tr_call *c)
 	c->error[0] = '\0';
 }
 
-/* Hands the call back to the task. */
+/* Hands the call back to the task. Wakes it when the lock is free, since it takes that first; the host is
+ * closed on this thread, so it is still there. */
 static void finish(struct tr_client *cl, struct tr_call *c, CURLcode code)
 {
 	curl_off_t sent = 0;
@@ -137,11 +138,12 @@ static void finish(struct tr_client *cl, struct tr_call *c, CURLcode code)
 		strncpy(c->error, curl_easy_strerror(code), sizeof(c->error) - 1);
 
 	pthread_mutex_lock(&cl->lock);
-	if (!cl->closed) {
+	bool closed = cl->closed;
+	if (!closed)
 		push(&cl->done, &cl->done_last, c);
-		tr_host_wake(cl->h);
-	}
 	pthread_mutex_unlock(&cl->lock);
+	if (!closed)
+		tr_host_wake(cl->h);
 }
 
 static void leave(struct tr_client *cl, struct tr_call *c)
