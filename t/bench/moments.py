@@ -24,7 +24,7 @@ SENT = "tailrace_component_sent_events_total"
 WRITER = """
 import os, select, sys, time
 path, block, rate = sys.argv[1], open(sys.argv[2], "rb").read(), float(sys.argv[3])
-part, out, at, began, sent = max(1, int(rate / 100)), open(path, "ab", 0), 0, time.monotonic(), 0
+part, out, at, began, sent = int(sys.argv[4]), open(path, "ab", 0), 0, time.monotonic(), 0
 while not select.select([0], [], [], 0)[0]:
     n = out.write(block[at:at + part])
     at, sent = (at + n) % len(block), sent + n
@@ -33,10 +33,12 @@ print(sent)
 """
 
 class Writer:
-    """Another process that writes at a steady rate, `mb_s` MB/s."""
+    """Another process that writes at a steady rate, `mb_s` MB/s: a hundred times a second, or by blocks
+    as large as a web server's buffer."""
 
-    def __init__(self, path, log, mb_s):
-        self.process = subprocess.Popen([sys.executable, "-c", WRITER, path, log, str(mb_s * 1e6)],
+    def __init__(self, path, log, mb_s, block=None):
+        self.process = subprocess.Popen([sys.executable, "-c", WRITER, path, log, str(mb_s * 1e6),
+                                         str(block or int(mb_s * 1e4))],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         tap.defer(self.process.kill)
 
@@ -202,14 +204,14 @@ def idle(_, smoke, files):
 
 
 def steady(log, smoke):
-    """10 MB/s of lines, parsed and sent to Loki. A writer that was held up catches up, so it is the share for
-    what really came; beside it what the bare loop takes for as much."""
+    """10 MB/s of lines, written by 16 KiB, parsed and sent to Loki. A writer that was held up catches up, so
+    it is the share for what really came; beside it what the bare loop takes for as much."""
     dir, seconds, line = tempdir(), 2 if smoke else 20, os.path.getsize(log) / line_count(log)
     open(f"{dir}/a.log", "w").close()
     with Receiver() as receiver:
         a = Agent({"sources": {"in": {"type": "file", "include": [f"{dir}/a.log"]}},
                    **work.regex_labels_to_loki(receiver.url)})
-        writer = Writer(f"{dir}/a.log", log, 10)
+        writer = Writer(f"{dir}/a.log", log, 10, 16384)
 
         def lines():
             return a.metrics().get(SENT, component_id="out")
