@@ -122,8 +122,8 @@ static void forget_result(struct tr_call *c)
 	c->error[0] = '\0';
 }
 
-/* Hands the call back to the task. Wakes it when the lock is free, since it takes that first; the host is
- * closed on this thread, so it is still there. */
+/* Hands the call back to the task. Wakes it when the lock is free, since it takes that first; the
+ * host is closed on this thread, so it is still there. */
 static void finish(struct tr_client *cl, struct tr_call *c, CURLcode code)
 {
 	curl_off_t sent = 0;
