@@ -15,7 +15,9 @@
 #include "tend.h"
 #include "turn.h"
 
-enum { RUN_BYTES = 1024 * 1024, RUN_VISITS = 256 };
+/* About a batch, two visits to a file that is far behind: while one worker reads more, the others
+ * would have nothing to do, and what was read first would leave the processor's cache. */
+enum { RUN_BYTES = VISIT_BYTES, RUN_VISITS = 256 };
 
 /* ---- state ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The workers. One lock, taken twice a run: a run is a batch or more, never an event. To wake a
  * worker costs it and the waker some 10 us of CPU, so none is woken for a run that takes less: the
- * worker that made it runnable does it itself, next. */
+ * worker that made it runnable does it itself, next, unless its present run is a long one. */
 #include "run/pool.h"
 
 #include <assert.h>
@@ -15,10 +15,11 @@
 #include "base/io.h"
 
 #define SHORT_NS (10 * TR_US)
+#define LONG_NS  (5 * TR_MS)
 
-/* The pool of which this thread is a worker: how tr_task_wake knows that somebody is about to look
- * at the queue. */
-static _Thread_local const struct tr_pool *ours;
+/* The worker that this thread is: how tr_task_wake knows that somebody is about to look at the
+ * queue. */
+static _Thread_local const struct tr_worker *me;
 
 static void push_locked(struct tr_pool *p, struct tr_task *t)
 {
@@ -29,6 +30,21 @@ static void push_locked(struct tr_pool *p, struct tr_task *t)
 	else
 		p->head = t;
 	p->tail = t;
+}
+
+/* Whether t is better done by a worker that has to be woken than after a run that takes so long. */
+static bool is_worth_waking(const struct tr_task *t, int64_t run_ns)
+{
+	return t->usual_ns >= SHORT_NS || run_ns >= LONG_NS;
+}
+
+/* Of those that wait while a run takes so long. */
+static bool any_worth_waking_locked(const struct tr_pool *p, int64_t run_ns)
+{
+	const struct tr_task *t = run_ns >= SHORT_NS ? p->head : NULL;
+	while (t && !is_worth_waking(t, run_ns))
+		t = t->next;
+	return t;
 }
 
 /* A worker that has nothing to do, for the caller to wake; or NULL. */
@@ -77,7 +93,7 @@ void tr_task_wake(struct tr_task *t)
 	pthread_mutex_lock(&p->lock);
 	if (!t->queued && t->runs < t->max_runs) {
 		push_locked(p, t);
-		if (ours != p || t->usual_ns >= SHORT_NS)
+		if (!me || me->pool != p || is_worth_waking(t, me->usual_ns))
 			w = take_idle_locked(p);
 	} else if (!t->queued) {
 		t->again = true;
@@ -106,7 +122,7 @@ static void *work(void *arg)
 {
 	struct tr_worker *w = arg;
 	struct tr_pool *p = w->pool;
-	ours = p;
+	me = w;
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		while ((!p->head || p->paused) && !p->stopping)
@@ -120,8 +136,9 @@ static void *work(void *arg)
 		t->queued = false;
 		t->runs++;
 		p->busy++;
+		w->usual_ns = t->usual_ns;
 		struct tr_worker *other =
-			p->head && t->usual_ns >= SHORT_NS ? take_idle_locked(p) : NULL;
+			any_worth_waking_locked(p, t->usual_ns) ? take_idle_locked(p) : NULL;
 		pthread_mutex_unlock(&p->lock);
 		wake_worker(other);
 

@@ -31,6 +31,7 @@ struct tr_worker {
 	pthread_t thread;
 	sem_t wake;                  /* posted once each time that it was taken from the idle */
 	struct tr_worker *next_idle; /* under the pool's lock */
+	int64_t usual_ns;            /* of the present run; its own thread's */
 	_Atomic int64_t since_ns;    /* when the present run began; 0: idle */
 	_Atomic uint64_t batches;    /* runs that moved events */
 };
