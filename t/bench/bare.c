@@ -370,10 +370,6 @@ static void run(struct loop *l, int fd)
 			die("line too long");
 		memcpy(at - rest, line, rest);
 	}
-	if (l->kind->encode == encode_in_streams)
-		gather_streams(l);
-	if (l->request_n)
-		send_request(l);
 	free(buf);
 }
 
@@ -421,29 +417,37 @@ static int connect_to(const char *port)
 int main(int argc, char **argv)
 {
 	struct loop l = { .to = -1 };
-	for (size_t i = 0; argc >= 4 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+	for (size_t i = 0; argc >= 5 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(argv[1], kinds[i].name) == 0)
 			l.kind = &kinds[i];
-	bool sends = l.kind && (l.kind->encode || strcmp(l.kind->name, "tcp") == 0);
-	if (!l.kind || argc != 4 + sends) {
-		fprintf(stderr, "usage: bare KIND FILE PATTERN [PORT]\n");
+	if (!l.kind) {
+		fprintf(stderr, "usage: bare KIND PATTERN PORT FILE...\n");
 		return 64;
 	}
 	if (l.kind->match)
-		compile(&l, argv[3]);
-	if (sends)
-		l.to = connect_to(argv[4]);
+		compile(&l, argv[2]);
+	if (l.kind->encode || strcmp(l.kind->name, "tcp") == 0)
+		l.to = connect_to(argv[3]);
 	/* 16 more window bits make it gzip's format (zlib.h) */
 	if (deflateInit2(&l.gzip, 1, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
 		die("zlib");
 	l.compressed_cap = 2 * snappy_max_compressed_length(REQUEST_BYTES);
 	l.request = malloc(2 * REQUEST_BYTES);
 	l.compressed = malloc(l.compressed_cap);
-	int fd = open(argv[2], O_RDONLY);
-	if (fd < 0 || !l.request || !l.compressed)
-		die(argv[2]);
+	if (!l.request || !l.compressed)
+		die("malloc");
 
-	run(&l, fd);
+	for (int i = 4; i < argc; i++) {
+		int fd = open(argv[i], O_RDONLY);
+		if (fd < 0)
+			die(argv[i]);
+		run(&l, fd);
+		close(fd);
+	}
+	if (l.kind->encode == encode_in_streams)
+		gather_streams(&l);
+	if (l.request_n)
+		send_request(&l);
 	if (l.re && l.matched == 0)
 		die("nothing matched");
 	return 0;
