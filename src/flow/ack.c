@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "flow/batch.h"
+
 struct tr_ack_queue {
 	pthread_mutex_t lock; /* guards all below */
 	struct tr_ack_line *line; /* NULL: the source has gone */
@@ -129,25 +131,30 @@ static void break_line(struct tr_ack *a)
 	pthread_mutex_unlock(&a->queue->lock);
 }
 
+/* Those of the view's events from its k-th on, before end, that are of one segment. */
+static struct tr_ack_run run_at(const struct tr_batch *b, uint32_t k, uint32_t end)
+{
+	uint32_t seg = tr_seg_of(b, tr_row(b, k));
+	uint32_t next = b->seg_of ? k + 1 : end;
+	while (next < end && tr_seg_of(b, tr_row(b, next)) == seg)
+		next++;
+	return (struct tr_ack_run){ b->segs[seg].ack, next - k };
+}
+
 /* Adds per_row to each row's count, by runs of rows of one segment. */
 static void by_segment(const struct tr_batch *b, uint32_t first, uint32_t n, int64_t per_row,
 		       bool abandon)
 {
 	for (uint32_t k = first, end = first + n; k < end;) {
-		uint32_t seg = tr_seg_of(b, tr_row(b, k));
-		uint32_t next = k + 1;
-		if (!b->seg_of)
-			next = end;
-		while (next < end && tr_seg_of(b, tr_row(b, next)) == seg)
-			next++;
-		int64_t rows = (int64_t)(next - k) * per_row;
+		struct tr_ack_run run = run_at(b, k, end);
+		int64_t rows = run.rows * per_row;
 		if (abandon)
-			break_line(b->segs[seg].ack);
+			break_line(run.ack);
 		if (rows > 0)
-			tr_ack_more(b->segs[seg].ack, rows);
+			tr_ack_more(run.ack, rows);
 		else if (rows < 0)
-			tr_ack_rows(b->segs[seg].ack, -rows);
-		k = next;
+			tr_ack_rows(run.ack, -rows);
+		k += (uint32_t)run.rows;
 	}
 }
 
@@ -178,4 +185,49 @@ void tr_ack_fan_out(const struct tr_batch *b, uint32_t consumers)
 {
 	if (b->required && consumers != 1)
 		by_segment(b, 0, b->nsel, (int64_t)consumers - 1, false);
+}
+
+struct tr_acks *tr_acks_of(const struct tr_batch *b)
+{
+	uint32_t end = b->required ? b->nsel : 0;
+	size_t n = 0;
+	for (uint32_t k = 0; k < end; n++)
+		k += (uint32_t)run_at(b, k, end).rows;
+	struct tr_acks *acks = malloc(sizeof *acks + n * sizeof *acks->runs);
+	if (!acks)
+		return NULL;
+	*acks = (struct tr_acks){ 0 };
+	for (uint32_t k = 0; k < end; k += (uint32_t)acks->runs[acks->n++].rows)
+		acks->runs[acks->n] = run_at(b, k, end);
+	if (n == 0)
+		return acks;
+	const struct tr_rows *r = b->rows;
+	acks->memory = r->memory;
+	acks->account = r->account;
+	acks->charged = sizeof *acks + n * sizeof *acks->runs;
+	acks->era = r->era;
+	tr_memory_charge(acks->memory, acks->account, acks->charged);
+	if (acks->era)
+		atomic_fetch_add_explicit(acks->era, 1, memory_order_relaxed);
+	return acks;
+}
+
+void tr_acks_done(struct tr_acks **at)
+{
+	struct tr_acks *acks = *at;
+	*at = NULL;
+	for (size_t i = 0; i < acks->n; i++)
+		tr_ack_rows(acks->runs[i].ack, acks->runs[i].rows);
+	if (acks->charged)
+		tr_memory_release(acks->memory, acks->account, acks->charged);
+	if (acks->era) /* last, as in a view's end: the account may be gone after it */
+		atomic_fetch_sub_explicit(acks->era, 1, memory_order_release);
+	free(acks);
+}
+
+void tr_acks_abandon(struct tr_acks **acks)
+{
+	for (size_t i = 0; i < (*acks)->n; i++)
+		break_line((*acks)->runs[i].ack);
+	tr_acks_done(acks);
 }

@@ -33,6 +33,25 @@ void tr_ack_span(const struct tr_batch *b, uint32_t first, uint32_t n);
 /* n events won't have an outcome any more in this process: their lines never advance again, so that the
  * source brings them after the next start. */
 void tr_ack_abandon(const struct tr_batch *b, uint32_t first, uint32_t n);
+/* What is left of a view once its bytes are elsewhere: whom its rows' outcome is to be told. As long as there is
+ * somebody, it is charged to the view's source and counts in its graph's time, as the view did: that is how a
+ * reload knows what a source still waits for (run/reload.c, run/leave.c). */
+struct tr_acks {
+	struct tr_memory *memory;
+	struct tr_account *account;
+	size_t charged;
+	_Atomic uint64_t *era;
+	size_t n;
+	struct tr_ack_run {
+		struct tr_ack *ack;
+		int64_t rows;
+	} runs[];
+};
+/* NULL: out of memory. None of a view that isn't required. */
+struct tr_acks *tr_acks_of(const struct tr_batch *b);
+/* The rows had their outcome; or won't have one any more. Frees acks. */
+void tr_acks_done(struct tr_acks **acks);
+void tr_acks_abandon(struct tr_acks **acks);
 /* Each of the view's rows now goes to `consumers` in place of one (which may be 0). */
 void tr_ack_fan_out(const struct tr_batch *b, uint32_t consumers);
 

@@ -13,13 +13,14 @@
 #define RETRY_NS   TR_SEC
 #define HANG_NS    (3 * TR_SEC) /* no disk is so slow */
 #define READ_BYTES (256u << 10) /* packed, that one call reads */
+#define SYNC_BYTES (256u << 10) /* appended, that is synced before its time */
 
 /* ---- on an io thread ---- */
 
 static int append_one(struct tr_disk *d, struct tr_disk_call *c, const struct tr_disk_frame *f)
 {
 	for (;;) {
-		int rc = tr_spool_append(d->spool, tr_sb_view(&f->payload), f->view->nsel);
+		int rc = tr_spool_append(d->spool, tr_sb_view(&f->payload), f->events);
 		if (rc != -ENOSPC || !c->drop_oldest)
 			return rc;
 		int64_t n = tr_spool_drop_oldest(d->spool);
@@ -242,11 +243,11 @@ static void finish_call(struct tr_disk *d)
 	atomic_store(&d->calling, false);
 }
 
-/* When its time has come (run/disk_write.c); sooner where producers would have to wait for it. */
+/* When its time has come (run/disk_write.c); sooner where there is much to sync. */
 static bool sync_is_due(const struct tr_disk *d, int64_t now)
 {
 	return d->kept_bytes &&
-	       (now >= d->sync_due_ns || d->written_bytes >= d->in.max_bytes / 2 ||
+	       (now >= d->sync_due_ns || d->kept_bytes >= SYNC_BYTES ||
 		atomic_load(&d->host->graph->draining) || atomic_load(&d->leave_ns) != TR_NEVER);
 }
 
@@ -284,7 +285,7 @@ static void undo_call(struct tr_disk *d, int64_t now)
 	if (c->save)
 		d->save_due_ns = now;
 	for (struct tr_disk_frame *f = c->frames; f; f = f->next)
-		d->nfresh++;
+		d->fresh_bytes += f->charged;
 	if (c->append)
 		d->fresh = c->frames;
 	d->call_due_ns = now + 50 * TR_MS;
@@ -317,7 +318,7 @@ static void start_call(struct tr_disk *d, int64_t now)
 	if (c->append) {
 		c->frames = d->fresh;
 		d->fresh = NULL;
-		d->nfresh = 0;
+		d->fresh_bytes = 0;
 	}
 	atomic_fetch_add(&d->host->calls, 1); /* the end waits for it */
 	atomic_store(&d->calling, true);

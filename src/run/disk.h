@@ -64,10 +64,9 @@ struct tr_disk {
 	/* the task's */
 	struct tr_batch *uncoded;      /* views from the queue, the oldest first */
 	struct tr_disk_frame *fresh;   /* made of them, to be appended */
-	struct tr_disk_frame *written; /* appended, to be synced: their views wait for that */
-	uint32_t nfresh;
-	size_t written_bytes; /* that they are charged in the queue */
-	size_t kept_bytes;    /* of frames that the spool keeps until they are synced */
+	struct tr_disk_frame *written; /* appended, to be synced: their sources wait for that */
+	size_t fresh_bytes; /* of fresh; of those of a call none */
+	size_t kept_bytes;  /* of frames that the spool keeps until they are synced */
 	uint32_t ngot, next_got;
 	bool readable;       /* there may be more to read */
 	int64_t sync_due_ns; /* of what is written; TR_NEVER: nothing is */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Views become frames, which wait to be appended; appended ones wait to be synced, and then their
- * views are acknowledged. */
+ * events are acknowledged. The view itself goes once it is a frame: the buffers under it are read
+ * into again while they are still in the processor's cache. */
 #include "run/disk_write.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define SYNC_NS    (100 * TR_MS) /* longest from appending to syncing */
-#define FRESH_MAX  16u
+#define SYNC_NS     (100 * TR_MS) /* longest from appending to syncing */
+#define FRESH_BYTES (256u << 10)  /* of frames that wait to be appended */
 
 void tr_disk_free_bytes(struct tr_disk *d, struct tr_sb *sb)
 {
@@ -15,25 +16,23 @@ void tr_disk_free_bytes(struct tr_disk *d, struct tr_sb *sb)
 	tr_sb_free(sb);
 }
 
-static void frame_free(struct tr_disk *d, struct tr_disk_frame *f)
+/* Nothing waits for it any more. */
+static void drop_frame(struct tr_disk *d, struct tr_disk_frame *f, enum tr_reason reason)
 {
-	tr_disk_free_bytes(d, &f->payload);
-	tr_batch_abandon(&f->view);
+	tr_count_discarded(d->host->counters, reason, f->events);
+	tr_queue_release(&d->in, 0, f->events);
+	tr_acks_done(&f->acks);
+	tr_memory_release(tr_disk_budget(d), NULL, f->charged);
+	tr_sb_free(&f->payload);
 	free(f);
-}
-
-/* Nothing waits for the view any more. */
-static void view_done(struct tr_disk *d, struct tr_batch **v, uint64_t events)
-{
-	tr_ack_batch(*v);
-	tr_queue_release(&d->in, (*v)->charge, events);
-	tr_batch_free(v);
 }
 
 static void drop_view(struct tr_disk *d, struct tr_batch **v, enum tr_reason reason)
 {
 	tr_count_discarded(d->host->counters, reason, (*v)->nsel);
-	view_done(d, v, (*v)->nsel);
+	tr_queue_release(&d->in, (*v)->charge, (*v)->nsel);
+	tr_ack_batch(*v);
+	tr_batch_free(v);
 }
 
 /* Two views in the place of one. False: no memory. */
@@ -50,11 +49,30 @@ static bool halve(struct tr_batch **at)
 		return false;
 	}
 	b->next = v->next;
-	b->charge = 0; /* the other one has it */
+	a->charge = 0; /* the last one has it */
 	a->next = b;
 	*at = a;
 	tr_batch_free(&v);
 	return true;
+}
+
+/* What comes of the oldest view: 0; -E2BIG: more than a frame may be; -ENOMEM. */
+static int encode(struct tr_disk *d, const struct tr_batch *v, struct tr_disk_frame *f)
+{
+	int rc = tr_spool_encode(d->codec, v, &f->payload);
+	if (rc == 0 && v->nsel > 1 &&
+	    f->payload.n > (size_t)d->host->comp->sink.buffer_max_size / 2)
+		rc = -E2BIG; /* or the spool could hold little else */
+	if (rc < 0)
+		return rc;
+	/* What was set aside for bytes that can't be packed goes back. */
+	char *p = realloc(f->payload.p, f->payload.n);
+	if (p) {
+		f->payload.p = p;
+		f->payload.cap = f->payload.n;
+	}
+	f->acks = tr_acks_of(v);
+	return f->acks ? 0 : -ENOMEM;
 }
 
 /* A frame of the oldest view. 0, or -ENOMEM with the view where it was. */
@@ -62,10 +80,7 @@ static int make_frame(struct tr_disk *d, struct tr_disk_frame ***end)
 {
 	struct tr_batch *v = d->uncoded;
 	struct tr_disk_frame *f = calloc(1, sizeof *f);
-	int rc = f ? tr_spool_encode(d->codec, v, &f->payload) : -ENOMEM;
-	if (rc == 0 && v->nsel > 1 &&
-	    f->payload.n > (size_t)d->host->comp->sink.buffer_max_size / 2)
-		rc = -E2BIG; /* or the spool could hold little else */
+	int rc = f ? encode(d, v, f) : -ENOMEM;
 	if (rc < 0) {
 		if (f)
 			tr_sb_free(&f->payload);
@@ -79,20 +94,16 @@ static int make_frame(struct tr_disk *d, struct tr_disk_frame ***end)
 		}
 		return rc;
 	}
-	/* What was set aside for bytes that can't be packed goes back. */
-	char *p = realloc(f->payload.p, f->payload.n);
-	if (p) {
-		f->payload.p = p;
-		f->payload.cap = f->payload.n;
-	}
-	tr_memory_charge(tr_disk_budget(d), NULL, f->payload.cap);
-	d->uncoded = v->next;
-	v->next = NULL;
-	f->view = v;
+	f->events = v->nsel;
 	f->rc = 1;
+	f->charged = sizeof *f + f->payload.cap;
+	tr_memory_charge(tr_disk_budget(d), NULL, f->charged);
+	d->fresh_bytes += f->charged;
 	**end = f;
 	*end = &f->next;
-	d->nfresh++;
+	d->uncoded = v->next;
+	tr_queue_release(&d->in, v->charge, 0);
+	tr_batch_free(&v);
 	return 0;
 }
 
@@ -101,7 +112,7 @@ bool tr_disk_make_frames(struct tr_disk *d)
 	struct tr_disk_frame **end = &d->fresh;
 	while (*end)
 		end = &(*end)->next;
-	for (int i = 0; d->nfresh < FRESH_MAX; i++) {
+	for (int i = 0; d->fresh_bytes < FRESH_BYTES; i++) {
 		if (i == TR_DISK_TURN)
 			return true;
 		if (!d->uncoded && !(d->uncoded = tr_queue_pop(&d->in)))
@@ -114,22 +125,15 @@ bool tr_disk_make_frames(struct tr_disk *d)
 	return false;
 }
 
-/* The frame's view waits for the next sync, or for nothing where the sink isn't required. */
+/* It waits for the next sync. */
 static void frame_written(struct tr_disk *d, struct tr_disk_frame *f, struct tr_disk_frame ***end)
 {
-	uint32_t events = f->view->nsel;
 	if (!d->kept_bytes)
 		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
-	d->kept_bytes += f->payload.cap; /* and what it is charged */
-	tr_sb_free(&f->payload);
-	atomic_fetch_add(&d->unsynced, events);
-	if (!f->view->required) {
-		view_done(d, &f->view, events);
-		free(f);
-		return;
-	}
-	tr_queue_release(&d->in, 0, events);
-	d->written_bytes += f->view->charge;
+	d->kept_bytes += f->charged;
+	tr_sb_free(&f->payload); /* the spool has it */
+	atomic_fetch_add(&d->unsynced, f->events);
+	tr_queue_release(&d->in, 0, f->events);
 	f->next = NULL;
 	**end = f;
 	*end = &f->next;
@@ -145,7 +149,7 @@ void tr_disk_appended(struct tr_disk *d)
 		bool dropped = f->rc == -E2BIG || (f->rc < 0 && d->call.may_drop);
 		if (f->rc != 0 && !dropped) {
 			at = &f->next;
-			d->nfresh++;
+			d->fresh_bytes += f->charged;
 			continue;
 		}
 		*at = f->next;
@@ -153,9 +157,8 @@ void tr_disk_appended(struct tr_disk *d)
 			d->readable = true;
 			frame_written(d, f, &end);
 		} else {
-			drop_view(d, &f->view,
-				  f->rc == -E2BIG ? TR_REASON_TOO_LONG : TR_REASON_BUFFER_FULL);
-			frame_free(d, f);
+			drop_frame(d, f,
+				   f->rc == -E2BIG ? TR_REASON_TOO_LONG : TR_REASON_BUFFER_FULL);
 		}
 	}
 	*at = d->fresh;
@@ -169,11 +172,11 @@ void tr_disk_synced(struct tr_disk *d)
 	while (d->written) {
 		struct tr_disk_frame *f = d->written;
 		d->written = f->next;
-		view_done(d, &f->view, 0);
+		tr_acks_done(&f->acks);
 		free(f);
 	}
 	tr_memory_release(tr_disk_budget(d), NULL, d->kept_bytes);
-	d->kept_bytes = d->written_bytes = 0;
+	d->kept_bytes = 0;
 	atomic_store(&d->unsynced, 0);
 	d->sync_due_ns = TR_NEVER;
 }
@@ -183,10 +186,9 @@ void tr_disk_drop_unwritten(struct tr_disk *d, enum tr_reason reason)
 	while (d->fresh) {
 		struct tr_disk_frame *f = d->fresh;
 		d->fresh = f->next;
-		drop_view(d, &f->view, reason);
-		frame_free(d, f);
+		drop_frame(d, f, reason);
 	}
-	d->nfresh = 0;
+	d->fresh_bytes = 0;
 	while (d->uncoded || (d->uncoded = tr_queue_pop(&d->in))) {
 		struct tr_batch *v = d->uncoded;
 		d->uncoded = v->next;
@@ -195,39 +197,29 @@ void tr_disk_drop_unwritten(struct tr_disk *d, enum tr_reason reason)
 	}
 }
 
-/* Of frames that the disk has: their views count for the queue no more. */
-static void let_others_in(struct tr_disk *d, struct tr_disk_frame *f)
-{
-	for (; f; f = f->next) {
-		tr_queue_release(&d->in, f->view->charge, 0);
-		f->view->charge = 0;
-	}
-}
-
 void tr_disk_hangs(struct tr_disk *d)
 {
-	if (tr_queue_has_room(&d->in))
-		return;
-	let_others_in(d, d->call.frames);
-	let_others_in(d, d->written);
-	d->written_bytes = 0;
-	tr_disk_drop_unwritten(d, TR_REASON_BUFFER_FULL);
+	if (!tr_queue_has_room(&d->in))
+		tr_disk_drop_unwritten(d, TR_REASON_BUFFER_FULL);
 }
 
-static void free_list(struct tr_disk *d, struct tr_disk_frame *f)
+/* Their events are left for the next start. */
+static void free_list(struct tr_disk_frame *f)
 {
 	while (f) {
 		struct tr_disk_frame *next = f->next;
-		frame_free(d, f);
+		tr_acks_abandon(&f->acks);
+		tr_sb_free(&f->payload);
+		free(f);
 		f = next;
 	}
 }
 
 void tr_disk_free_frames(struct tr_disk *d)
 {
-	free_list(d, d->fresh);
-	free_list(d, d->written);
-	tr_memory_release(tr_disk_budget(d), NULL, d->kept_bytes);
+	free_list(d->fresh);
+	free_list(d->written);
+	tr_memory_release(tr_disk_budget(d), NULL, d->fresh_bytes + d->kept_bytes);
 	while (d->uncoded) {
 		struct tr_batch *v = d->uncoded;
 		d->uncoded = v->next;

@@ -5,10 +5,12 @@
 
 #include "run/graph.h"
 
-/* A view on its way to the disk. */
+/* A view on its way to the disk: its bytes, and who waits for them to be there. */
 struct tr_disk_frame {
 	struct tr_disk_frame *next;
-	struct tr_batch *view;
+	struct tr_acks *acks;
+	uint32_t events;
+	size_t charged;
 	struct tr_sb payload;
 	int rc; /* of the last attempt to append it; 1: not tried */
 };

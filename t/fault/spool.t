@@ -39,7 +39,7 @@ def scene(rules):
     """Lines before, during and after the faults."""
     dir = tempdir()
     peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log", pad=200).lines(100)
+    log = Log(f"{dir}/in/a.log", pad=200, noise=True).lines(100)
     agent = Agent(config(log, peer), dir=dir, fault="")
     agent.wait_metric(SENT, 100, 30, component_id="loki")
     agent.faults(rules)

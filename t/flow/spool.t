@@ -195,7 +195,7 @@ def B6_a_full_disk():
     """What feeds the sink waits; nobody ends, nothing is lost, and it goes on when there is space."""
     dir = tempdir()
     peer = FakeLoki()
-    log = Log(f"{dir}/in/a.log", pad=80)
+    log = Log(f"{dir}/in/a.log", pad=400, noise=True)
     agent = Agent(config(dir, log, peer, good=True), dir=dir, fault="")
     log.lines(100)
     peer.wait_lines(100)
