@@ -16,6 +16,9 @@
 /* So much may have to be looked at when the spool is opened after a crash. */
 #define TAIL_BYTES (8u << 20)
 #define SAVE_NS    TR_SEC
+/* Where it frees a segment, sooner: its pages are still in the processor's cache, and those of the
+ * next segments cost a third of what fresh ones do. */
+#define UNLINK_NS  (100 * TR_MS)
 
 const struct tr_spool_stats *tr_spool_stats(const struct tr_spool *s)
 {
@@ -296,7 +299,9 @@ int tr_spool_settle(struct tr_spool *s, struct tr_spool_pos pos)
 	s->nsettled = pos.nread;
 	s->settled = to;
 	settle_whole_segments(s);
-	return tr_mono_ns() - s->saved_ns < SAVE_NS ? 0 : tr_spool_save(s);
+	bool can_unlink = s->settled.segment > s->ledger.settled.segment;
+	int64_t pause_ns = can_unlink ? UNLINK_NS : SAVE_NS;
+	return tr_mono_ns() - s->saved_ns < pause_ns ? 0 : tr_spool_save(s);
 }
 
 /* The number of the first event in this segment. 1; 0: there is none; or a negative errno. */

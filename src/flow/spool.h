@@ -64,7 +64,8 @@ int tr_spool_sync(struct tr_spool *s);
  * counted; so is, at the fifth call that fails so, what EIO keeps from being read. Frames may be read before they are synced. */
 int tr_spool_read(struct tr_spool *s, struct tr_sb *payload, struct tr_spool_pos *pos, uint32_t *events);
 /* Everything up to and with that frame is delivered. Segments that are delivered whole are unlinked, after
- * the ledger says so durably; the ledger is saved at most once a second and at close. On an error it is
+ * the ledger says so durably; the ledger is saved at most once a second, ten times where that frees a
+ * segment, and at close. On an error it is
  * settled nevertheless, and saved the next time. */
 int tr_spool_settle(struct tr_spool *s, struct tr_spool_pos pos);
 /* Saves the ledger if there is something new in it: for a timer, so that what was settled last is saved

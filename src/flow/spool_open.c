@@ -11,7 +11,8 @@
 #include "base/io.h"
 #include "flow/spool_state.h"
 
-#define SEGMENT_BYTES (64u << 20)
+/* Not larger: the next one is written into the pages that the one before last gave back. */
+#define SEGMENT_BYTES (8u << 20)
 
 struct opening {
 	struct tr_spool *s;
