@@ -26,6 +26,8 @@
 /* Fast rather than small: a third more on disk than level 1 makes of logs, for half its time. */
 #define LEVEL        (-5)
 #define MATCH_MIN    7
+/* 16 KiB: beside what it is looked for in, the table fits the processor's first cache. */
+#define HASH_LOG     12
 /* Unpacked; leaves room for what zstd adds to bytes that it can't pack. */
 #define RAW_MAX      (TR_SPOOL_FRAME_MAX - (TR_SPOOL_FRAME_MAX >> 6))
 /* More than that is cut where it can be: both forms of it are in memory at a time, beside the
@@ -54,7 +56,8 @@ struct tr_spool_codec *tr_spool_codec_new(void)
 	c->unpack = ZSTD_createDCtx();
 	if (!c->pack || !c->unpack ||
 	    ZSTD_isError(ZSTD_CCtx_setParameter(c->pack, ZSTD_c_compressionLevel, LEVEL)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(c->pack, ZSTD_c_minMatch, MATCH_MIN)))
+	    ZSTD_isError(ZSTD_CCtx_setParameter(c->pack, ZSTD_c_minMatch, MATCH_MIN)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(c->pack, ZSTD_c_hashLog, HASH_LOG)))
 		tr_spool_codec_free(&c);
 	return c;
 }
