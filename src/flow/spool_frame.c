@@ -33,7 +33,6 @@
 /* More than that is cut where it can be: both forms of it are in memory at a time, beside the
  * budget. */
 #define CUT_BYTES    (256u << 10)
-#define KEEP_BYTES   (64u << 10) /* scratch that stays from one frame to the next */
 #define SMALL_BYTES  (8u << 10)  /* a frame that isn't worth a read buffer */
 #define WITH_SAMPLES 1
 #define IS_LOG       255
@@ -237,7 +236,7 @@ int tr_spool_encode(struct tr_spool_codec *c, const struct tr_batch *b, struct t
 		out->failed = false; /* the next one may fit */
 		rc = -ENOMEM;
 	}
-	if (c->raw.cap > KEEP_BYTES)
+	if (c->raw.cap > CUT_BYTES) /* the others stay for the next frame */
 		tr_sb_free(&c->raw);
 	return rc;
 }
