@@ -360,12 +360,13 @@ static void run_disk(struct tr_task *t, unsigned worker)
 		return;
 	if (atomic_load(&d->called))
 		finish_call(d);
-	bool more = !atomic_load(&d->waits) && tr_disk_make_frames(d);
+	bool more_frames = !atomic_load(&d->waits) && tr_disk_make_frames(d);
+	bool more = more_frames;
 	/* what a call that reads is at is the io thread's */
 	if (!atomic_load(&d->calling) || !d->call.read)
 		more |= pass_on_some(d);
 	charge_codec(d, tr_spool_codec_bytes(d->codec));
-	if (!atomic_load(&d->calling)) {
+	if (!atomic_load(&d->calling) && !more_frames) { /* one call for all of them */
 		start_call(d, tr_mono_ns());
 		set_timer(d, tr_mono_ns());
 	}
