@@ -33,7 +33,7 @@
 /* More than that is cut where it can be: both forms of it are in memory at a time, beside the
  * budget. */
 #define CUT_BYTES    (256u << 10)
-#define SMALL_BYTES  (8u << 10)  /* a frame that isn't worth a read buffer */
+#define SMALL_BYTES  (8u << 10) /* a frame that isn't worth a read buffer */
 #define WITH_SAMPLES 1
 #define IS_LOG       255
 

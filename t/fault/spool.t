@@ -136,7 +136,7 @@ def B6_a_disk_that_is_really_full():
     os.mkdir(f"{dir}/data", 0o700)
     os.mkdir(f"{dir}/data/spool", 0o700)
     on_small_disk = ("unshare", "-m", "sh", "-c",
-                     f'mount -t tmpfs -o size=8m tmpfs {dir}/data/spool && exec "$@"', "sh")
+                     f'mount -t tmpfs -o size=7m tmpfs {dir}/data/spool && exec "$@"', "sh")
     if subprocess.run([*on_small_disk, "true"], capture_output=True).returncode:
         tap.skip("nothing can be mounted here")
     peer = FakeLoki(port=free_port(), start=False)
@@ -144,7 +144,7 @@ def B6_a_disk_that_is_really_full():
     agent = Agent(config(log, peer), dir=dir, wrapper=on_small_disk)
     disk = f"/proc/{agent.pid}/root{dir}/data/spool"
     with open(f"{disk}/of_another", "wb") as f:
-        f.write(bytes(6 << 20))
+        f.write(bytes(5 << 20))
     log.lines(6000)
     agent.wait_until(lambda: "the disk buffer, or its disk, is full" in agent.stderr(), 20, "it says so")
     os.unlink(f"{disk}/of_another")
