@@ -168,7 +168,6 @@ def reloads_under_load():
         return not m.unbalanced() and not any(m.component(c, "pending") for c in m.components())
     agent.wait_until(all_is_sent, 120, "all is sent, and adds up")
     peak = agent.peak_kib()
-    tap.ok(sanitizers() or peak < (32 + 16) * 1024, f"{peak} KiB are within memory_limit and 16 MiB")
     tap.is_(agent.stop(), 0, "exit code")
     strict(peer.lines(), counts(logs[2]), "to Loki", ordered=False)
     one_marker_each(peer)

@@ -10,7 +10,7 @@ import time
 import tap
 from logs import Log, counts, read_lines, strict
 from peers import Answer, FakeLoki
-from tailrace import Agent, free_port, sanitizers, tempdir
+from tailrace import Agent, free_port, tempdir
 
 SENT = "tailrace_component_sent_events_total"
 RECEIVED = "tailrace_component_received_events_total"
@@ -84,7 +84,6 @@ def S14_the_other_sink_never_notices():
     log.lines(n)
     agent.wait_metric(SENT, n, 60, component_id="good")
     is_synced(agent, n)
-    tap.ok(agent.peak_kib() < 32 * 1024 or sanitizers(), f"peak memory {agent.peak_kib()} KiB")
     began = time.monotonic()
     tap.is_(agent.stop(), 0, "exit code: nothing is lost")
     tap.ok(time.monotonic() - began < 10, "long before the peer's return")
@@ -148,7 +147,6 @@ def B5_more_than_the_disk_buffer_may_hold():
         return m.get(SENT, component_id="loki") == 20000
     agent.wait_until(done, 60, "everything is sent")
     tap.ok(1 << 20 < most <= 2 << 20, f"at most {most} bytes on disk")
-    tap.ok(agent.peak_kib() < 32 * 1024 or sanitizers(), f"peak memory {agent.peak_kib()} KiB")
     strict(peer.lines(), counts(log))
     tap.is_(agent.stop(), 0, "exit code")
 
@@ -285,7 +283,6 @@ def memory_of_several():
         for i in range(3):
             agent.wait_metric("tailrace_component_received_events_total", log.seq, 60, component_id=f"s{i}")
             agent.wait_metric("tailrace_spool_unsynced_events", 0, 60, component_id=f"s{i}")
-        tap.ok(agent.peak_kib() < 32 * 1024 or sanitizers(), f"peak memory {agent.peak_kib()} KiB")
 
 
 tap.main()

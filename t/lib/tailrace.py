@@ -2,6 +2,7 @@
 """The agent as tests see it: started on a directory of its own, watched through /metrics and /proc,
 stopped, killed, and asked whether its counters add up."""
 
+import functools
 import http.client
 import json
 import os
@@ -68,6 +69,7 @@ def free_port(kind=socket.SOCK_STREAM):
         return s.getsockname()[1]
 
 
+@functools.cache
 def sanitizers():
     """The sanitizers that the agent was built with, as a set of names."""
     with open(PROGRAM, "rb") as f:
@@ -171,7 +173,8 @@ class Agent:
     given the same. fault, point: see t/fault/fault.c. limits: {"nofile": 256} and the like. fds:
     descriptors that it inherits. wait: until
     /readyz says so. The agent is ended when the test ends, if that hasn't been done; before that, and
-    before stop(), its components' events have to add up, unless adds_up is False."""
+    before stop(), its components' events have to add up, unless adds_up is False; and until a test ends it,
+    it may never have held more memory than promised."""
 
     def __init__(self, config, *, dir=None, fault=None, point=None, env=None, args=(), limits=None,
                  wait=True, api="unix", wrapper=(), allow_report=False, fds=(), adds_up=True):
@@ -184,6 +187,7 @@ class Agent:
         self.allow_report = allow_report
         self.adds_up = adds_up
         self.code = None
+        self.most_mib = 0
         self._config(config, api)
         self._start(fault, point, dict(env or {}), args, limits or {}, wrapper, fds)
         tap.defer(self._end)
@@ -203,6 +207,9 @@ class Agent:
             self.api = f"127.0.0.1:{free_port()}"
         if not m and not re.search(r"^api:", text, re.M):
             text = f'api: {{listen: "{self.api}"}}\n' + text
+        m = re.search(r"\bmemory_limit: *\"?(\d+)MiB", text)  # no reload can change it, but add Kafka
+        over_mib = 32 if re.search(r"\btype: *\"?kafka\b", text) else 16
+        self.most_mib = max(self.most_mib, (int(m[1]) if m else 32) + over_mib)
         with open(self.config_path + ".new", "w") as f:
             f.write(text)
         os.rename(self.config_path + ".new", self.config_path)  # a reload under way sees all of it
@@ -385,6 +392,19 @@ class Agent:
             for id, counts in self.metrics().unbalanced():
                 tap.diag(f"{id}: {counts}")
 
+    def _check_memory(self):
+        """The sixth promise, of all its life: resident memory stays under memory_limit + 16 MiB, 32 with Kafka.
+        Not of what isn't the agent (yet), such as valgrind, nor where a sanitizer takes some."""
+        if sanitizers() or self.process.poll() is not None:
+            return
+        try:
+            if not os.path.samefile(f"/proc/{self.pid}/exe", PROGRAM):
+                return
+            peak = self.peak_kib()
+        except (OSError, TypeError):  # what has ended has none
+            return
+        tap.ok(peak < self.most_mib * 1024, f"{peak} KiB of memory are less than {self.most_mib} MiB")
+
     def _check_last(self):
         """Of an agent that a test leaves running: it has to add up, too, unless it can't be asked."""
         if not self.adds_up or tap.failed():
@@ -395,9 +415,10 @@ class Agent:
             tap.diag(f"not asked whether its events add up: {e}")
 
     def stop(self, deadline=15.0, check=True, signum=signal.SIGTERM):
-        """Checks the counters, asks it to end, and returns its exit code."""
+        """Checks the counters and the memory, asks it to end, and returns its exit code."""
         if check and self.process.poll() is None:
             self.check()
+        self._check_memory()
         self.process.send_signal(signum)
         return self.wait(deadline)
 
@@ -414,6 +435,7 @@ class Agent:
         return self.code
 
     def kill9(self):
+        self._check_memory()
         self.process.kill()
         self.process.wait()
         self._ended()
@@ -436,6 +458,7 @@ class Agent:
         if self.process.poll() is None:
             if kind is None:
                 self._check_last()
+            self._check_memory()
             self.process.kill()
             self.process.wait()
 

@@ -11,7 +11,7 @@ import kafka
 import tap
 from kafka import MockKafka
 from logs import Log, at_least_once, complete, counts, strict
-from tailrace import Agent, command, free_port, sanitizers, tempdir, ticks
+from tailrace import Agent, command, free_port, tempdir, ticks
 
 PARSE = """
         transforms:
@@ -286,7 +286,6 @@ def a_full_queue_is_backpressure():
     before = agent.metrics().component("logs", "created")
     tap.ok(before < 300001, f"the source waits: {before} read")
     tap.stays(lambda: agent.metrics().component("logs", "created") == before, 0.5, "it reads nothing more")
-    tap.ok(agent.peak_kib() < (16 + 32) * 1024 or sanitizers(), f"peak memory {agent.peak_kib()} KiB")
     mock.up()
     wait_done(agent, 300001, 60)
     tap.is_(agent.metrics().component("out", "discarded"), 0, "discarded")
