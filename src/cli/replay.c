@@ -142,7 +142,7 @@ int tr_cli_replay(int argc, char **argv)
 	struct args a = { .configs = words, .letters = words ? words + argc : NULL };
 	int opt, status;
 
-	tr_run_hold_signals();
+	tr_run_prepare();
 	if (!words) {
 		fprintf(stderr, "tailrace replay: out of memory\n");
 		return TR_EXIT_FAILURE;

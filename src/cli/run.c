@@ -40,7 +40,7 @@ int tr_cli_run(int argc, char **argv)
 	const char **paths = calloc((size_t)argc, sizeof *paths);
 	struct tr_run_opts o = { .paths = paths };
 	int opt;
-	tr_run_hold_signals();
+	tr_run_prepare();
 	if (!paths) {
 		fprintf(stderr, "tailrace run: out of memory\n");
 		return TR_EXIT_FAILURE;

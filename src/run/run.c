@@ -307,12 +307,12 @@ static void held_signals(sigset_t *held)
 	sigaddset(held, SIGHUP);
 }
 
-/* Threads that libraries start meanwhile inherit the mask, so that signals stay the loop's. */
-void tr_run_hold_signals(void)
+void tr_run_prepare(void)
 {
 	sigset_t held;
 	held_signals(&held);
 	pthread_sigmask(SIG_BLOCK, &held, NULL);
+	settings();
 }
 
 /* Everything that the configuration asks for; then there is no way back to root. */
@@ -351,7 +351,6 @@ int tr_run(const struct tr_config *config, const struct tr_run_opts *opts)
 				      .changed = want_reload, .ctx = r };
 	if (opts->watch)
 		tr_watch_note(&r->watch);
-	settings();
 	if (opts->user && tr_user_act_as(opts->user, config->data_dir.p, &e) < 0) {
 		tr_log(TR_LOG_ERROR, NULL, "cannot start: %s", e.msg);
 		free(r);

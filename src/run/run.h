@@ -14,11 +14,12 @@ struct tr_run_opts {
 	const char *user; /* whom to become once all is open, or NULL */
 };
 
-/* Signals wait until there is an agent to take them. Before the configuration is read, or a SIGHUP that comes
- * meanwhile ends the process. */
-void tr_run_hold_signals(void);
+/* Before the configuration is read. Signals wait until there is an agent to take them, or a SIGHUP that comes
+ * meanwhile would end the process; and what is said of memory holds for the threads that libraries start to
+ * check their options, too: one that has an arena of its own keeps it. */
+void tr_run_prepare(void);
 /* Runs until SIGTERM or SIGINT, or until every source has ended; drains; returns the exit status. config must
- * outlive it. Main thread only; call once a process, after tr_run_hold_signals. */
+ * outlive it. Main thread only; call once a process, after tr_run_prepare. */
 int tr_run(const struct tr_config *config, const struct tr_run_opts *opts);
 
 #endif
