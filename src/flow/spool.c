@@ -165,9 +165,7 @@ static int flush(struct tr_spool *s)
 	tr_io_point("spool.durable");
 	s->tail.offset += s->unsynced.n;
 	s->tail.event = s->next_event;
-	if (s->unsynced.cap > TR_SPOOL_GROUP_BYTES)
-		tr_sb_free(&s->unsynced);
-	tr_sb_clear(&s->unsynced);
+	tr_sb_free(&s->unsynced); /* the next group may be long in coming */
 	return 0;
 }
 
