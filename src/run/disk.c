@@ -21,6 +21,10 @@ static int append_one(struct tr_disk *d, struct tr_disk_call *c, const struct tr
 {
 	for (;;) {
 		int rc = tr_spool_append(d->spool, tr_sb_view(&f->payload), f->events);
+		if (rc == 0) { /* at once, or they count twice for as long as a disk hangs */
+			atomic_fetch_add(&d->unsynced, f->events);
+			tr_queue_release(&d->in, 0, f->events);
+		}
 		if (rc != -ENOSPC || !c->drop_oldest)
 			return rc;
 		int64_t n = tr_spool_drop_oldest(d->spool);
@@ -355,10 +359,10 @@ static void wait_for_call(struct tr_disk *d, int64_t until_ns)
 static void run_disk(struct tr_task *t, unsigned worker)
 {
 	struct tr_disk *d = (struct tr_disk *)((char *)t - offsetof(struct tr_disk, task));
-	uint64_t before = atomic_load(&d->in.events);
+	bool called = atomic_load(&d->called), appended = called && d->call.append;
 	if (atomic_load(&d->host->closed))
 		return;
-	if (atomic_load(&d->called))
+	if (called)
 		finish_call(d);
 	bool more_frames = !atomic_load(&d->waits) && tr_disk_make_frames(d);
 	bool more = more_frames;
@@ -374,7 +378,7 @@ static void run_disk(struct tr_task *t, unsigned worker)
 		wait_for_call(d, d->called_ns + HANG_NS);
 	if (more)
 		tr_task_wake(&d->task);
-	if (atomic_load(&d->in.events) != before)
+	if (appended)
 		tr_count(&d->host->graph->pool.workers[worker].batches, 1);
 }
 

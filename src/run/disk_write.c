@@ -132,8 +132,6 @@ static void frame_written(struct tr_disk *d, struct tr_disk_frame *f, struct tr_
 		d->sync_due_ns = tr_mono_ns() + SYNC_NS;
 	d->kept_bytes += f->charged;
 	tr_sb_free(&f->payload); /* the spool has it */
-	atomic_fetch_add(&d->unsynced, f->events);
-	tr_queue_release(&d->in, 0, f->events);
 	f->next = NULL;
 	**end = f;
 	*end = &f->next;

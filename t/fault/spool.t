@@ -178,6 +178,7 @@ def a_disk_that_hangs():
     for sink in ("disk", "none"):
         agent.wait_metric(SENT, 20000, 30, component_id=sink)
         strict(read_lines(f"{dir}/{sink}"), counts(log), sink)
+    agent.check()  # what is on its way to the disk counts once
     open(agent.faults_path + ".go", "w").close()
     agent.wait_metric("tailrace_component_pending_events", 0, 20, component_id="hung")
     m = agent.metrics()
