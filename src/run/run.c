@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 #ifdef HAVE_LIBSYSTEMD
 #include <systemd/sd-daemon.h>
@@ -27,7 +28,8 @@ struct run {
 	const struct tr_run_opts *opts;
 	struct tr_api_server *api;
 	struct tr_watch watch;
-	uv_signal_t term, intr, hup;
+	int signals; /* signalfd: SIGTERM, SIGINT, SIGHUP; every thread has them blocked */
+	uv_poll_t signalled;
 	uv_timer_t poll;     /* while draining */
 	uv_timer_t watchdog; /* systemd's */
 	uv_timer_t reap;     /* after a reload */
@@ -91,9 +93,8 @@ static void on_end(void *ctx)
 	drain(r, TR_NEVER);
 }
 
-static void on_term(uv_signal_t *s, int signo)
+static void on_term(struct run *r, uint32_t signo)
 {
-	struct run *r = s->data;
 	int64_t deadline = tr_mono_ns() + r->graph.config->shutdown_timeout_ns;
 	if ((r->draining && r->deadline_ns != TR_NEVER) || r->term_ns)
 		_exit(EXIT_FAILURE); /* the second one */
@@ -120,12 +121,18 @@ static void want_reload(void *ctx)
 	uv_stop(&r->graph.loop.uv);
 }
 
-static void on_hup(uv_signal_t *s, int signo)
+static void on_signals(uv_poll_t *p, int status, int events)
 {
-	struct run *r = s->data;
-	(void)signo;
-	if (!r->opts->fixed)
-		want_reload(r);
+	struct run *r = p->data;
+	struct signalfd_siginfo info;
+	(void)status;
+	(void)events;
+	while (read(r->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+		if (info.ssi_signo != SIGHUP)
+			on_term(r, info.ssi_signo);
+		else if (!r->opts->fixed)
+			want_reload(r);
+	}
 }
 
 static void on_reap(uv_timer_t *t)
@@ -255,26 +262,19 @@ static void start_watchdog(struct run *r)
 static void start_handles(struct run *r)
 {
 	uv_loop_t *loop = &r->graph.loop.uv;
-	uv_signal_init(loop, &r->term);
-	uv_signal_init(loop, &r->intr);
-	uv_signal_init(loop, &r->hup);
+	uv_poll_init(loop, &r->signalled, r->signals);
 	uv_timer_init(loop, &r->poll);
 	uv_timer_init(loop, &r->watchdog);
 	uv_timer_init(loop, &r->reap);
-	r->term.data = r->intr.data = r->hup.data = r;
-	r->poll.data = r->watchdog.data = r->reap.data = r;
-	uv_signal_start(&r->term, on_term, SIGTERM);
-	uv_signal_start(&r->intr, on_term, SIGINT);
-	uv_signal_start(&r->hup, on_hup, SIGHUP);
+	r->signalled.data = r->poll.data = r->watchdog.data = r->reap.data = r;
+	uv_poll_start(&r->signalled, UV_READABLE, on_signals);
 	if (r->opts->watch)
 		tr_watch_start(&r->watch, loop);
 }
 
 static void close_handles(struct run *r)
 {
-	uv_close((uv_handle_t *)&r->term, NULL);
-	uv_close((uv_handle_t *)&r->intr, NULL);
-	uv_close((uv_handle_t *)&r->hup, NULL);
+	uv_close((uv_handle_t *)&r->signalled, NULL);
 	uv_close((uv_handle_t *)&r->poll, NULL);
 	uv_close((uv_handle_t *)&r->watchdog, NULL);
 	uv_close((uv_handle_t *)&r->reap, NULL);
@@ -337,6 +337,13 @@ static void turn(struct run *r)
 	}
 }
 
+static void free_run(struct run *r)
+{
+	if (r->signals >= 0)
+		close(r->signals);
+	free(r);
+}
+
 int tr_run(const struct tr_config *config, const struct tr_run_opts *opts)
 {
 	struct tr_err e = { 0 };
@@ -351,22 +358,25 @@ int tr_run(const struct tr_config *config, const struct tr_run_opts *opts)
 				      .changed = want_reload, .ctx = r };
 	if (opts->watch)
 		tr_watch_note(&r->watch);
-	if (opts->user && tr_user_act_as(opts->user, config->data_dir.p, &e) < 0) {
+	held_signals(&held);
+	r->signals = signalfd(-1, &held, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (r->signals < 0)
+		tr_err_sys(&e, "signalfd");
+	if (r->signals < 0 ||
+	    (opts->user && tr_user_act_as(opts->user, config->data_dir.p, &e) < 0)) {
 		tr_log(TR_LOG_ERROR, NULL, "cannot start: %s", e.msg);
-		free(r);
+		free_run(r);
 		return status;
 	}
 	if (open_all(r, config, opts->once, opts->user, &e) < 0) {
 		tr_log(TR_LOG_ERROR, NULL, "cannot start: %s", e.msg);
 		tr_api_close(&r->api);
 		tr_graph_close(&r->graph);
-		free(r);
+		free_run(r);
 		return status;
 	}
 	note_config(r);
 	start_handles(r);
-	held_signals(&held);
-	pthread_sigmask(SIG_UNBLOCK, &held, NULL);
 	r->graph.on_end = on_end;
 	r->graph.on_end_ctx = r;
 	on_end(r); /* one may have ended already */
@@ -378,12 +388,13 @@ int tr_run(const struct tr_config *config, const struct tr_run_opts *opts)
 
 	tr_api_close(&r->api);
 	close_handles(r);
+	pthread_sigmask(SIG_UNBLOCK, &held, NULL); /* an end that hangs can be ended */
 	uint64_t lost = tr_graph_close(&r->graph);
 	if (lost)
 		tr_log(TR_LOG_ERROR, NULL, "%llu events are lost: their source can't be read again",
 		       (unsigned long long)lost);
 	status = lost || r->broken ? EXIT_FAILURE : EXIT_SUCCESS;
 	tr_log(TR_LOG_INFO, NULL, "stopped");
-	free(r);
+	free_run(r);
 	return status;
 }

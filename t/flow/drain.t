@@ -3,6 +3,7 @@
 """The end: SIGTERM under load and with destinations that are dead, slow or silent; what was not sent is
 read again, and nothing twice but what was in flight without an answer."""
 
+import random
 import signal
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import time
 import tap
 from logs import Log, Writer, at_least_once, counts, strict
 from peers import Answer, FakeLoki
-from tailrace import PROGRAM, Agent, tempdir
+from tailrace import PROGRAM, Agent, free_port, tempdir
 
 
 def config(log, url, more="", top=""):
@@ -124,6 +125,25 @@ def a_second_sigterm_ends_at_once():
     tap.ok(agent.process.poll() is None, "waits for the answer")
     sends_within(agent, signal.SIGTERM, 5)
     silent.set()
+
+
+@tap.test
+def sigterm_at_any_moment_of_a_start():
+    """Before it has begun anything it simply ends; from then on it ends as it should."""
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log").lines(10)
+    text = config(log, f"http://127.0.0.1:{free_port()}", top="shutdown_timeout: 50ms")
+    rng = random.Random(1)
+    began = time.monotonic()
+    Agent(text, dir=dir).stop(check=False)
+    takes = time.monotonic() - began
+    ended = []
+    for _ in range(20):
+        agent = Agent(text, dir=dir, wait=False)
+        time.sleep(rng.uniform(0, takes))
+        ended.append((agent.stop(check=False), "stopped" in agent.stderr()))
+    tap.ok(set(ended) <= {(0, True), (-signal.SIGTERM, False)}, f"exit codes, and what was said: {ended}")
+    tap.ok((0, True) in ended, "some had begun")
 
 
 @tap.test
