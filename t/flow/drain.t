@@ -138,7 +138,7 @@ def sigterm_at_any_moment_of_a_start():
     Agent(text, dir=dir).stop(check=False)
     takes = time.monotonic() - began
     ended = []
-    for _ in range(20):
+    for _ in range(10):
         agent = Agent(text, dir=dir, wait=False)
         time.sleep(rng.uniform(0, takes))
         ended.append((agent.stop(check=False), "stopped" in agent.stderr()))
