@@ -388,10 +388,11 @@ static bool wants_sync(const struct sink *s, int64_t now)
 {
 	if (s->expire_at <= now && !s->todo.first)
 		return true;
-	/* The window is full: nothing more comes until something is delivered. */
+	/* A full window or a buffer soon full: nothing more comes until something is delivered. */
 	return s->unsynced.first &&
 	       (now >= s->sync_at || s->unsynced_bytes >= SYNC_BYTES ||
-		(!s->todo.first && s->unsynced.n + s->durable.n + s->nfresh >= WINDOW));
+		(!s->todo.first && (s->unsynced.n + s->durable.n + s->nfresh >= WINDOW ||
+				    tr_host_half_full(s->host))));
 }
 
 static void advance(struct sink *s)

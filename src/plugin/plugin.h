@@ -368,6 +368,9 @@ void tr_request_abandon(struct tr_request **r);
 
 /* How many requests the sink takes at a time (default 1): send() is called only while it holds fewer. */
 void tr_host_window(struct tr_host *h, uint32_t requests);
+/* The sink's buffer, with what the sink holds, is half full or more: one that acknowledges in groups does so
+ * now, since what feeds it soon waits for that, or drops events. Woken when it becomes so. */
+bool tr_host_half_full(const struct tr_host *h);
 /* tailrace_sink_up */
 void tr_host_up(struct tr_host *h, bool up);
 /* tailrace_retries_total */

@@ -272,6 +272,11 @@ void tr_host_window(struct tr_host *h, uint32_t requests)
 	h->sink.window = requests;
 }
 
+bool tr_host_half_full(const struct tr_host *h)
+{
+	return atomic_load(&h->sink.in.bytes) >= h->sink.in.low_bytes;
+}
+
 void tr_host_up(struct tr_host *h, bool up)
 {
 	atomic_store(&h->down, !up);

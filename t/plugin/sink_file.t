@@ -256,6 +256,27 @@ def delivered_means_synced():
 
 
 @tap.test
+def small_buffers_do_not_wait_for_the_timer():
+    """What no buffer can bring together is synced as soon as what feeds the sink would have to wait: otherwise
+    each MiB takes the two seconds."""
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log", pad=2000).lines(10000)
+    sink = "type: file, inputs: [logs], encoding: raw, sync: 2s, batch: {max_wait: 20ms}"
+    agent = Agent(f"""
+        sources:
+          logs: {{type: file, include: [{dir}/in/*.log]}}
+        sinks:
+          out: {{{sink}, path: {dir}/out/disk, buffer: {{type: disk}}}}
+          memory: {{{sink}, path: {dir}/out/memory, buffer: {{max_size: 1MiB}}}}
+        """, dir=dir)
+    wait_sent(agent, 10000)
+    agent.wait_metric("tailrace_component_sent_events_total", 10000, component_id="memory")
+    for name in ("disk", "memory"):
+        strict([x.split(b" ")[0] for x in read_lines(f"{dir}/out/{name}")], counts(log), name)
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
 def attempts_end():
     dir = tempdir()
     Log(f"{dir}/in/a.log").lines(10)
