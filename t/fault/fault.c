@@ -246,6 +246,12 @@ int mkdir(const char *path, mode_t mode)
 	return REAL(mkdir)(path, mode);
 }
 
+int mkdirat(int dir, const char *path, mode_t mode)
+{
+	GATE(-1, CALL_MKDIR, dir, path, -1)
+	return REAL(mkdirat)(dir, path, mode);
+}
+
 DIR *opendir(const char *path)
 {
 	GATE(NULL, CALL_OPENDIR, -1, path, -1)
@@ -351,10 +357,25 @@ ssize_t sendto(int fd, const void *from, size_t n, int flags, const struct socka
 	return REAL(sendto)(fd, from, fewer(&f, n), flags, addr, an);
 }
 
+/* Short: only the first of the pieces, or a part of it. */
 ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	GATE(-1, CALL_SEND, -1, NULL, fd)
-	return REAL(sendmsg)(fd, msg, flags);
+	if ((!f.halve && !f.at_most) || msg->msg_iovlen == 0)
+		return REAL(sendmsg)(fd, msg, flags);
+	struct iovec first = msg->msg_iov[0];
+	struct msghdr less = *msg;
+	first.iov_len = fewer(&f, first.iov_len);
+	less.msg_iov = &first;
+	less.msg_iovlen = 1;
+	return REAL(sendmsg)(fd, &less, flags);
+}
+
+/* Short: fewer datagrams, each whole. */
+int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	GATE(-1, CALL_SEND, -1, NULL, fd)
+	return REAL(sendmmsg)(fd, msgs, (unsigned)fewer(&f, n), flags);
 }
 
 ssize_t recv(int fd, void *to, size_t n, int flags)

@@ -28,7 +28,8 @@ struct rule {
 	int call;             /* enum fault_call; -1: a named point */
 	const char *glob;     /* NULL: any */
 	uint64_t first, last; /* counted from 1 */
-	uint64_t seen;
+	uint64_t one_in;      /* not 0: of these one in so many, by a hash of seed and count */
+	uint64_t seed, seen;
 	enum effect effect;
 	int64_t n;        /* errno, bytes, ms or seconds by effect */
 	const char *path; /* HANG; NULL: TR_FAULT_FILE.go */
@@ -93,8 +94,10 @@ static const struct {
 	{ "EISDIR", EISDIR },
 	{ "ELOOP", ELOOP },
 	{ "EMFILE", EMFILE },
+	{ "EMSGSIZE", EMSGSIZE },
 	{ "ENETUNREACH", ENETUNREACH },
 	{ "ENFILE", ENFILE },
+	{ "ENOBUFS", ENOBUFS },
 	{ "ENOENT", ENOENT },
 	{ "ENOMEM", ENOMEM },
 	{ "ENOSPC", ENOSPC },
@@ -165,7 +168,12 @@ static void parse_when(char *when, struct rule *r)
 	if (strcmp(when, "*") == 0)
 		return;
 	r->first = r->last = strtoull(when, &end, 10);
-	if (*end == '-') {
+	if (*end == '/' && r->first == 1) {
+		r->one_in = strtoull(end + 1, &end, 10);
+		r->seed = *end == '#' && end[1] ? strtoull(end + 1, &end, 10) : 0;
+		r->first = r->one_in ? 1 : 0;
+		r->last = UINT64_MAX;
+	} else if (*end == '-') {
 		const char *from = end + 1;
 		r->last = *from ? strtoull(from, &end, 10) : UINT64_MAX;
 		if (!*from)
@@ -413,6 +421,21 @@ static void carry_out(const struct rule *r, struct fault *f)
 	}
 }
 
+/* splitmix64's finalizer: the same calls fail for the same seed, as far as threads allow. */
+static uint64_t mix(uint64_t x)
+{
+	x += UINT64_C(0x9e3779b97f4a7c15);
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+static bool is_turn(const struct rule *r)
+{
+	return r->seen >= r->first && r->seen <= r->last &&
+	       (!r->one_in || mix(r->seed << 32 ^ r->seen) % r->one_in == 0);
+}
+
 /* The first rule whose turn it is; every rule that the call fits counts it. */
 static bool pick(int call, const char *what, struct rule *out)
 {
@@ -423,7 +446,7 @@ static bool pick(int call, const char *what, struct rule *out)
 		if (r->call != call || (r->glob && !matches(r->glob, what)))
 			continue;
 		r->seen++;
-		if (!found && r->seen >= r->first && r->seen <= r->last) {
+		if (!found && is_turn(r)) {
 			*out = *r;
 			found = true;
 		}

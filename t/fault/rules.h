@@ -4,13 +4,16 @@
  *     CALL[@GLOB]:WHEN:EFFECT[;…]
  *
  * CALL    open read pread write pwrite fsync (fdatasync too) rename link unlink mkdir truncate
- *         opendir stat (statx too) statfs inotify_init inotify_add_watch socket connect accept send recv
- *         malloc (calloc, realloc, … too) clock (the wall clock)
+ *         opendir stat (statx too) statfs inotify_init inotify_add_watch socket connect accept
+ *         send (sendmsg and sendmmsg too) recv malloc (calloc, realloc, … too) clock (the wall
+ *         clock)
  * GLOB    only for paths like it ('*' matches '/' too, '?' one byte); for malloc: the module that
- * calls WHEN    N: the Nth such call; A-B, A-: from A to B, from A on; *: all EFFECT  an errno's
- * name (ENOSPC …), fail (ENOMEM for malloc, else EIO), short or short=N (so many bytes, at least
- * one), eof, hang or hang=PATH (until PATH, or TR_FAULT_FILE.go, exists), delay=MS, kill, stop; for
- * clock: +SECONDS or -SECONDS
+ *         calls
+ * WHEN    N: the Nth such call; A-B, A-: from A to B, from A on; *: all; 1/N, 1/N#SEED: one in N,
+ *         at random
+ * EFFECT  an errno's name (ENOSPC …), fail (ENOMEM for malloc, else EIO), short or short=N (so many
+ *         bytes, at least one), eof, hang or hang=PATH (until PATH, or TR_FAULT_FILE.go, exists),
+ *         delay=MS, kill, stop; for clock: +SECONDS or -SECONDS
  *
  * TR_FAULT holds the rules at the start; the file TR_FAULT_FILE takes their place whenever it
  * changes. TR_POINT holds NAME:WHEN:EFFECT for the named points of persistence (tr_io_point); an

@@ -81,17 +81,28 @@ def nth_range_and_all():
 
 
 @tap.test
+def one_in_so_many():
+    def outcome(rule):
+        return [line == "fsync EIO" for line in said("open=a", *["fsync"] * 400, fault=rule)[1:]]
+    first = outcome("fsync:1/4#1:EIO")
+    tap.ok(60 <= sum(first) <= 140, f"about a quarter of 400: {sum(first)}")
+    tap.is_(outcome("fsync:1/4#1:EIO"), first, "the same for the same seed")
+    tap.ok(outcome("fsync:1/4#2:EIO") != first, "others for another")
+    tap.is_(sum(outcome("fsync:1/1:EIO")), 400, "all")
+
+
+@tap.test
 def every_call_can_fail():
     before = {"read": "open=a", "pread": "open=a", "write": "open=a", "pwrite": "open=a",
               "writev": "open=a", "fsync": "open=a", "fdatasync": "open=a", "ftruncate": "open=a",
-              "connect": "socket", "send": "socket", "recv": "socket"}
-    arg = {"open": "=a", "openat": "=a", "rename": "=a", "link": "=b", "unlink": "=a", "mkdir": "=d",
+              "connect": "socket", "send": "socket", "recv": "socket", "sendmsg": "socket", "sendmmsg": "socket"}
+    arg = {"open": "=a", "openat": "=a", "rename": "=a", "link": "=b", "unlink": "=a", "mkdir": "=d", "mkdirat": "=d",
            "stat": "=.", "statx": "=.", "statfs": "=.", "inotify": "=.", "connect": "=1", "read": "=5", "pread": "=5",
-           "write": "=5", "pwrite": "=5", "writev": "=5", "send": "=5", "recv": "=5"}
+           "write": "=5", "pwrite": "=5", "writev": "=5", "send": "=5", "sendmsg": "=5", "sendmmsg": "=5", "recv": "=5"}
     names = {"openat": "open", "writev": "write", "fdatasync": "fsync", "ftruncate": "truncate",
-             "statx": "stat", "inotify": "inotify_add_watch"}
+             "statx": "stat", "mkdirat": "mkdir", "sendmsg": "send", "sendmmsg": "send", "inotify": "inotify_add_watch"}
     for op in ("open openat read pread write pwrite writev fsync fdatasync ftruncate rename link "
-               "unlink mkdir stat statx statfs inotify socket connect send recv").split():
+               "unlink mkdir mkdirat stat statx statfs inotify socket connect send sendmsg sendmmsg recv").split():
         ops = before.get(op, "").split() + [op + arg.get(op, "")]
         lines = said(*ops, fault=f"{names.get(op, op)}:1:EXDEV")
         tap.is_(lines[-1:], [f"{op} EXDEV"], op)
@@ -145,6 +156,8 @@ def sockets():
         s.listen()
         ops = f"socket connect={s.getsockname()[1]} send=100 send=100"
         is_said(ops, "send:1:short=3", "socket 0, connect 0, send 3, send 100")
+        is_said(ops.replace("send=100 send=100", "sendmsg=100 sendmsg=100 sendmmsg=100 sendmmsg=100"),
+                "send:1:short;send:3:short=3", "socket 0, connect 0, sendmsg 50, sendmsg 200, sendmmsg 3, sendmmsg 4")
         is_said(ops, "connect:1:ECONNREFUSED", "socket 0, connect ECONNREFUSED, send EPIPE, send EPIPE")
         is_said(ops.replace("send=100 send=100", "recv=10"), "recv:1:ECONNRESET",
                 "socket 0, connect 0, recv ECONNRESET")
@@ -199,7 +212,7 @@ def points():
 
 @tap.test
 def bad_rules_are_refused():
-    for rule in ("fsync", "fsync:1", "fsync:x:EIO", "fsync:0:EIO", "fsync:1:ENOTHING", "nocall:1:EIO",
+    for rule in ("fsync", "fsync:1", "fsync:x:EIO", "fsync:0:EIO", "fsync:1/0:EIO", "fsync:2/3:EIO", "fsync:1/3#:EIO", "fsync:1:ENOTHING", "nocall:1:EIO",
                  "write:1:hang"):
         r = subprocess.run([VICTIM], env={**os.environ, "LD_PRELOAD": preload(VICTIM), "TR_FAULT": rule},
                            capture_output=True, text=True)

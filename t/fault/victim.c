@@ -75,6 +75,23 @@ static long do_writev(size_t n)
 	return writev(file, iov, 2);
 }
 
+static long do_sendmsg(size_t n)
+{
+	struct iovec iov[2] = { { buf, n }, { buf, n } };
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = 2 };
+	return sendmsg(sock, &m, MSG_NOSIGNAL);
+}
+
+/* Four messages: how many went. */
+static long do_sendmmsg(size_t n)
+{
+	struct iovec iov = { buf, n };
+	struct mmsghdr m[4] = { 0 };
+	for (int i = 0; i < 4; i++)
+		m[i].msg_hdr = (struct msghdr){ .msg_iov = &iov, .msg_iovlen = 1 };
+	return sendmmsg(sock, m, 4, MSG_NOSIGNAL);
+}
+
 static long do_point(const char *name)
 {
 	tr_io_point(name);
@@ -102,6 +119,7 @@ static long perform(const char *op, const char *arg)
 	OP("link", link("renamed", arg))
 	OP("unlink", unlink(arg))
 	OP("mkdir", mkdir(arg, 0700))
+	OP("mkdirat", mkdirat(AT_FDCWD, arg, 0700))
 	OP("stat", do_stat(arg))
 	OP("statx", do_statx(arg))
 	OP("statfs", do_statfs(arg))
@@ -109,6 +127,8 @@ static long perform(const char *op, const char *arg)
 	OP("socket", (sock = socket(AF_INET, SOCK_STREAM, 0)) < 0 ? -1 : 0)
 	OP("connect", connect_to((unsigned)n))
 	OP("send", send(sock, buf, n, MSG_NOSIGNAL))
+	OP("sendmsg", do_sendmsg(n))
+	OP("sendmmsg", do_sendmmsg(n))
 	OP("recv", recv(sock, buf, n, 0))
 	OP("malloc", allocated(malloc(n)))
 	OP("calloc", allocated(calloc(n, 1)))
