@@ -114,8 +114,8 @@ int files_sync(struct files *f, struct tr_err *e)
 		}
 		/* After a failed sync the kernel forgets what it couldn't write, fsync(2): only
 		 * what was there before is certain. */
-		if (fstat(o->fd, &st) == 0 && st.st_size > o->synced &&
-		    ftruncate(o->fd, o->synced) < 0)
+		if (fstat(o->fd, &st) < 0 ||
+		    (st.st_size > o->synced && ftruncate(o->fd, o->synced) < 0))
 			tr_log_gated(&f->cut_gate, TR_LOG_ERROR, tr_host_id(f->host),
 				     "cut back %s: %s; events may be in it twice", o->path,
 				     strerror(errno));

@@ -231,6 +231,19 @@ def failed_sync_is_written_again():
 
 
 @tap.test
+def what_cannot_be_cut_back_is_said():
+    """The file can't be looked at after a failed sync (the third time): it keeps what is written again."""
+    dir = tempdir()
+    Log(f"{dir}/in/a.log").lines(10)
+    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, retry: {{initial: 20ms, max: 50ms}}",
+                     fault="fsync@*/out/x:1:EIO;stat@*/out/x:3:EIO")
+    wait_sent(agent, 10)
+    tap.is_(read_lines(f"{dir}/out/x"), [b"a:%d" % i for i in range(1, 11)] * 2, "twice")
+    tap.like(agent.stderr(), "cut back x: Input/output error; events may be in it twice", "it says so")
+    tap.is_(agent.stop(), 0, "exit code")
+
+
+@tap.test
 def failures_while_rotating():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(20000)
