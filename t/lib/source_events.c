@@ -192,12 +192,11 @@ static enum tr_run run(void *self, struct tr_writer *w)
 		json_decref(event);
 	}
 	tr_writer_end(w);
-	if (full)
-		return TR_IDLE;
-	if (n == RUN_EVENTS)
+	if (!full && n == RUN_EVENTS)
 		return TR_AGAIN;
-	if (!s->cfg->follow || tr_host_once(s->host))
+	if (!full && (!s->cfg->follow || tr_host_once(s->host)))
 		return TR_EOF;
+	/* Full: the engine wakes us for what the writer lacked, but not for a name or a column. */
 	tr_host_wake_at(s->host, tr_mono_ns() + 20 * TR_MS);
 	return TR_IDLE;
 }
