@@ -8,14 +8,16 @@ import os
 import tap
 from logs import Log, counts, strict
 from peers import FakeLoki
-from tailrace import Agent, tempdir
+from tailrace import Agent, sanitizers, tempdir
 
 
 def scene(rules, sink="", ordered=True):
-    """Lines before, during and after the faults."""
+    """Lines during and after the faults; before them the sink has allocated only what it opens with."""
+    if rules.startswith("malloc") and sanitizers():
+        tap.skip("a sanitizer has the allocator")
     dir = tempdir()
     peer = FakeLoki()
-    log = Log(os.path.join(dir, "in.log"), source="a").lines(100)
+    log = Log(os.path.join(dir, "in.log"), source="a")
     with Agent(f"""\
 sources:
   in: {{type: file, include: [{dir}/in.log], offset_field: at, poll_interval: 50ms}}
@@ -29,15 +31,13 @@ sinks:
 {sink}
 """, dir=dir, fault="") as a:
         sent = "tailrace_component_sent_events_total"
-        a.wait_metric(sent, 100, 30, component_id="loki")
         a.faults(rules)
         log.lines(400)
-        a.wait_until(lambda: os.path.exists(a.faults_path + ".log") and
-                     os.path.getsize(a.faults_path + ".log") > 0, 30, "a fault happens")
-        a.wait_metric(sent, 500, 60, component_id="loki")
+        a.wait_until(lambda: any("fault " in line for line in a.fault_log()), 30, f"{rules}: a fault happens")
+        a.wait_metric(sent, 400, 60, component_id="loki")
         a.faults("")
         log.lines(100)
-        a.wait_metric(sent, 600, 30, component_id="loki")
+        a.wait_metric(sent, 500, 30, component_id="loki")
         strict(peer.lines(), counts(log), rules, ordered)
         tap.is_(a.metrics().component("loki", "discarded"), 0, "nothing is given up")
         tap.is_(a.stop(), 0, "exit code")
@@ -53,6 +53,7 @@ def no_memory_in_the_sink():
 def no_memory_in_the_http_library():
     for n in (1, 2, 3, 5):
         scene(f"malloc@*libtailrace-http.so:{n}-{n + 3}:fail")
+    for n in (1, 3):
         scene(f"malloc@*libtailrace-http.so:{n}-{n + 3}:fail",
               "    tenant: '{{ at }}'\n    concurrency: 3", ordered=False)
 

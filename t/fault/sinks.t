@@ -12,15 +12,17 @@ import tap
 from logs import Log, at_least_once, counts, strict
 from peers import make_cert
 from sockets import DatagramPeer, StreamPeer
-from tailrace import Agent, free_port, tempdir
+from tailrace import Agent, free_port, sanitizers, tempdir
 
 SENT = "tailrace_component_sent_events_total"
 
 
 def socket_scene(rules, peer, address, options="", once=True, dir=None):
-    """Lines before, during and after the faults."""
+    """Lines during and after the faults; before them the sink has allocated only what it opens with."""
+    if rules.startswith("malloc") and sanitizers():
+        tap.skip("a sanitizer has the allocator")
     dir = dir or tempdir()
-    log = Log(os.path.join(dir, "in.log"), source="a", pad=600).lines(100)
+    log = Log(os.path.join(dir, "in.log"), source="a", pad=600)
     with Agent(f"""\
 sources:
   in: {{type: file, include: [{dir}/in.log], poll_interval: 50ms}}
@@ -33,22 +35,17 @@ sinks:
     retry: {{initial: 10ms, max: 50ms}}
 {options}
 """, dir=dir, fault="") as a:
-        a.wait_metric(SENT, 100, 30, component_id="out")
-        if isinstance(peer, StreamPeer): # what is new then goes to a new connection
-            peer.wait_lines(100)
-            peer.drop()
         a.faults(rules)
         log.lines(400)
-        a.wait_until(lambda: os.path.exists(a.faults_path + ".log") and
-                     os.path.getsize(a.faults_path + ".log") > 0, 30, "a fault happens")
-        a.wait_metric(SENT, 500, 60, component_id="out")
+        a.wait_until(lambda: any("fault " in line for line in a.fault_log()), 30, f"{rules}: a fault happens")
+        a.wait_metric(SENT, 400, 60, component_id="out")
         a.faults("")
         log.lines(100)
-        a.wait_metric(SENT, 600, 30, component_id="out")
+        a.wait_metric(SENT, 500, 30, component_id="out")
         if isinstance(peer, StreamPeer):
-            got = peer.wait_lines(600)
+            got = peer.wait_lines(500)
         else:
-            got = peer.wait(600)
+            got = peer.wait(500)
         (strict if once else at_least_once)(got, counts(log), what=rules)
         tap.is_(a.metrics().component("out", "discarded"), 0, "nothing is given up")
         tap.is_(a.stop(), 0, "exit code")
@@ -56,7 +53,7 @@ sinks:
 
 @tap.test
 def no_memory_in_the_socket_sink():
-    for n in (1, 2, 3, 5):
+    for n in (1, 2):
         peer = StreamPeer()
         socket_scene(f"malloc@*sink_socket.so:{n}-{n + 3}:fail", peer, f"tcp://{peer.address}", once=False)
 
@@ -67,7 +64,7 @@ def no_memory_in_tls():
     ca = make_cert(dir, "Authority", "DNS:ca.example", name="ca")
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ctx.load_cert_chain(*make_cert(dir, ca=ca))
-    for library, n in (("libtailrace-tls.so", 1), ("libtailrace-tls.so", 3), ("libcrypto.so*", 1),
+    for library, n in (("libtailrace-tls.so", 1), ("libcrypto.so*", 1),
                        ("libcrypto.so*", 40), ("libcrypto.so*", 400), ("libssl.so*", 1)):
         peer = StreamPeer(tls=ctx)
         socket_scene(f"malloc@*{library}:{n}-{n + 3}:fail", peer, f"tls://{peer.address}",
@@ -76,7 +73,7 @@ def no_memory_in_tls():
 
 @tap.test
 def no_memory_for_datagrams():
-    for n in (1, 2, 4):
+    for n in (1, 2):
         dir = tempdir()
         peer = DatagramPeer(path=f"{dir}/sock")
         socket_scene(f"malloc@*sink_socket.so:{n}-{n + 3}:fail", peer, f"unix://{peer.address}", dir=dir)
