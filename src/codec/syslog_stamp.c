@@ -55,7 +55,7 @@ static bool take_year(struct syslog_cursor *c, int *year)
 	if (!take_number(&at, 4, 4, &v) || v < 1970 || v > 2199 || at.p == at.end)
 		return false;
 	/* "2001:db8::5" is a host */
-	if (*at.p != ' ' && (*at.p != ':' || at.end - at.p < 2 || at.p[1] != ' '))
+	if (*at.p != ' ' && (*at.p != ':' || (at.end - at.p > 1 && at.p[1] != ' ')))
 		return false;
 	*year = v;
 	*c = at;
@@ -197,6 +197,9 @@ static bool take_known(const struct tr_syslog_ctx *ctx, struct syslog_cursor *c,
 	const struct tr_syslog_stamp *k = &ctx->stamp;
 	if (!k->n || c->end - c->p <= k->n || memcmp(c->p, k->text, k->n) != 0 ||
 	    (uint8_t)c->p[k->n] != k->next || k->day != ctx->now_ns / DAY_NS)
+		return false;
+	/* what ended in a year may end in a host's first digits here */
+	if (k->next == ':' && c->end - c->p > k->n + 1 && c->p[k->n + 1] != ' ')
 		return false;
 	/* a year or a zone may follow this one, where none followed the last */
 	if (k->next == ' ' && c->end - c->p > k->n + 4 && syslog_is_digit(c->p[k->n + 1]))

@@ -342,6 +342,10 @@ static void what_is_remembered_is_true(void **state)
 		{ "<13>Nov 21 12:00:00: b", "user.notice 2026-11-21T11:00:00 - - - -|b" },
 		{ "<13>Nov 21 12:00:00 HOST a: b", "user.notice 2026-11-21T11:00:00 HOST a - -|b" },
 		{ "<13>Nov 21 12:00:00 UT", "user.notice 2026-11-21T11:00:00 - - - -|UT" },
+		{ "<13>Nov 21 12:00:00 2024: b", "user.notice 2024-11-21T11:00:00 - - - -|b" },
+		{ "<13>Nov 21 12:00:00 2024:db8::5 c",
+		  "user.notice 2026-11-21T11:00:00 2024:db8::5 - - -|c" },
+		{ "<13>Nov 21 12:00:00 2024:", "user.notice 2024-11-21T11:00:00 - - - -|" },
 	};
 	(void)state;
 	CHECK(rows, TR_SYSLOG_AUTO, false);
