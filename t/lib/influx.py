@@ -7,7 +7,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 import tap
-from peers import Answer, HttpPeer, decoded
+from peers import Answer, StoringPeer, decoded
 
 _FLOAT = re.compile(rb"-?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?\Z")
 _INT = re.compile(rb"-?\d+i\Z")
@@ -118,20 +118,21 @@ def parse_lines(b):
     return points
 
 
-class FakeInflux(HttpPeer):
+class FakeInflux(StoringPeer):
     """points: every point of a write that was stored, in order, also those stored again; stored: what an
     InfluxDB would hold: fields by (measurement, tags, time). refuse(point) → words makes a write that has
     such a point a 400 (1.x) or 422 (2.x) with those words, while its other points are stored, as
     InfluxDB does it. A write that can't be read is a 400, and in `bad`; queries: what stood in the URL."""
 
     def __init__(self, script=(), refuse=None, **kw):
-        self.refuse = refuse
         self.points = []
         self.stored = {}
-        self.refused = []
-        self.bad = []
         self.queries = []
-        super().__init__(script, **kw)
+        super().__init__(script, refuse, **kw)
+
+    def _store(self, point):
+        self.points.append(point)
+        self.stored.setdefault((point.measurement, point.tags, point.time), {}).update(point.fields)
 
     def answer(self, request):
         path, _, query = request.path.partition("?")
@@ -144,20 +145,10 @@ class FakeInflux(HttpPeer):
                 raise ValueError(f"query {query}")
             points = parse_lines(decoded(request))
         except (ValueError, IndexError) as e:
-            with self.lock:
-                self.bad.append(str(e))
-            return Answer(400, body=json.dumps({"error": f"unable to parse: {e}"}).encode())
-        words = []
+            return Answer(400, body=json.dumps({"error": f"unable to parse: {self.unreadable(e)}"}).encode())
         with self.lock:
             self.queries.append(query)
-            for p in points:
-                why = self.refuse(p) if self.refuse else None
-                if why:
-                    words.append(why)
-                    self.refused.append(p)
-                else:
-                    self.points.append(p)
-                    self.stored.setdefault((p.measurement, p.tags, p.time), {}).update(p.fields)
+            words = self.take(points, self._store)
         if not words:
             return self.default
         said = f"partial write: {words[0]} dropped={len(words)}"

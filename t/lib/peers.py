@@ -426,20 +426,50 @@ def decode_push(body, tenant=""):
     return entries
 
 
-class FakeLoki(HttpPeer):
+class StoringPeer(HttpPeer):
+    """refused: those of what it was sent for which refuse(it) had words; bad: why a request couldn't be read."""
+
+    def __init__(self, script=(), refuse=None, **kw):
+        self.refuse = refuse
+        self.refused = []
+        self.bad = []
+        super().__init__(script, **kw)
+
+    def unreadable(self, why):
+        """Notes it, and returns the words."""
+        with self.lock:
+            self.bad.append(str(why))
+        return str(why)
+
+    def take(self, items, store):
+        """Refuses or stores each of them; returns the words for the refused ones. With the lock held."""
+        words = []
+        for item in items:
+            why = self.refuse(item) if self.refuse else None
+            if why:
+                words.append(why)
+                self.refused.append(item)
+            else:
+                store(item)
+        return words
+
+
+class FakeLoki(StoringPeer):
     """entries: every entry of a push that was stored, in order, also those stored again; stored: what a
     Loki would hold, which folds an entry of the same stream, time and line. refuse(entry) → words makes
     a push that has such an entry a 400 with those words, while its other entries are stored, as Loki
     does it. A push that can't be read is a 400 too, and in `bad`."""
 
     def __init__(self, script=(), refuse=None, **kw):
-        self.refuse = refuse
         self.entries = []
         self.stored = set()
-        self.refused = []
-        self.bad = []
         self.tenants = {}
-        super().__init__(script, **kw)
+        super().__init__(script, refuse, **kw)
+
+    def _store(self, entry):
+        self.entries.append(entry)
+        self.stored.add((entry.tenant, entry.labels, entry.ts, entry.line))
+        self.tenants[entry.tenant] = self.tenants.get(entry.tenant, 0) + 1
 
     def answer(self, request):
         if request.method != "POST" or request.path.partition("?")[0] != "/loki/api/v1/push":
@@ -450,20 +480,9 @@ class FakeLoki(HttpPeer):
                 raise ValueError(f"Content-Type {request.headers.get('content-type')}")
             entries = decode_push(request.body, tenant)
         except (ValueError, IndexError) as e:
-            with self.lock:
-                self.bad.append(str(e))
-            return Answer(400, body=str(e).encode())
-        words = []
+            return Answer(400, body=self.unreadable(e).encode())
         with self.lock:
-            for entry in entries:
-                why = self.refuse(entry) if self.refuse else None
-                if why:
-                    words.append(why)
-                    self.refused.append(entry)
-                else:
-                    self.entries.append(entry)
-                    self.stored.add((tenant, entry.labels, entry.ts, entry.line))
-                    self.tenants[tenant] = self.tenants.get(tenant, 0) + 1
+            words = self.take(entries, self._store)
         if words:
             return Answer(400, {"Content-Type": "text/plain; charset=utf-8"},
                           ("entry rejected: " + "; ".join(words[:10]) + "\n").encode())

@@ -465,7 +465,7 @@ def properties_are_librdkafkas_to_judge():
             ("{acks: 1}", "acks can't be set here: the option acks"),
             ("{message.timeout.ms: 5}", "message.timeout.ms can't be set here"),
             ("{dr_msg_cb: x}", "dr_msg_cb can't be set here: it is for programs"),
-            ("{plugin.library.paths: /tmp/x}", "plugin.library.paths can't be set here"),
+            ("{plugin.library.paths: x}", "plugin.library.paths can't be set here"),
             ("{bootstrap.servers: x}", "the option brokers sets it")):
         path = f"{tempdir()}/c.yaml"
         with open(path, "w") as f:

@@ -27,6 +27,11 @@ def agent_of(dir, sink, transforms="", **more):
         """, dir=dir, **more)
 
 
+def raw_agent(dir, *options, **more):
+    """The lines as they are, to out/x."""
+    return agent_of(dir, ", ".join(("inputs: [logs], encoding: raw", f"path: {dir}/out/x", *options)), **more)
+
+
 def wait_sent(agent, n, deadline=20.0):
     agent.wait_metric("tailrace_component_sent_events_total", n, deadline, component_id="out")
 
@@ -82,8 +87,7 @@ def path_follows_events():
 def rotates_by_size():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(20000)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, max_size: 20KiB, keep: 100, "
-                          "batch: {max_bytes: 4KiB, max_wait: 10ms}")
+    agent = raw_agent(dir, "max_size: 20KiB, keep: 100", "batch: {max_bytes: 4KiB, max_wait: 10ms}")
     wait_sent(agent, 20000)
     tap.ok(os.path.exists(f"{dir}/out/x.5"), "several generations")
     tap.ok(all(os.path.getsize(f"{dir}/out/{n}") <= 20480 for n in os.listdir(f"{dir}/out")), "none is larger")
@@ -95,8 +99,7 @@ def rotates_by_size():
 def keeps_so_many():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(5000)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, max_size: 4KiB, keep: 2, "
-                          "batch: {max_bytes: 2KiB, max_wait: 10ms}")
+    agent = raw_agent(dir, "max_size: 4KiB, keep: 2", "batch: {max_bytes: 2KiB, max_wait: 10ms}")
     wait_sent(agent, 5000)
     tap.is_(sorted(os.listdir(f"{dir}/out")), ["x", "x.1", "x.2"], "files")
     lines = generations(f"{dir}/out/x")
@@ -108,7 +111,7 @@ def keeps_so_many():
 def rotates_by_age():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(1)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, max_age: 1s")
+    agent = raw_agent(dir, "max_age: 1s")
     wait_sent(agent, 1)
     agent.wait_until(lambda: os.path.exists(f"{dir}/out/x.1"), 10, "x.1, though nothing is written")
     log.lines(1)
@@ -204,9 +207,9 @@ def full_disk_loses_and_repeats_nothing():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log", pad=200).lines(3000)
     # first half a write, then no room; and again; then room
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, retry: {{initial: 20ms, max: 50ms}}",
-                     fault="write@*/out/x:1:short;write@*/out/x:2-6:ENOSPC;write@*/out/x:8:short;"
-                           "write@*/out/x:9-12:EIO")
+    agent = raw_agent(dir, "retry: {initial: 20ms, max: 50ms}",
+                      fault="write@*/out/x:1:short;write@*/out/x:2-6:ENOSPC;write@*/out/x:8:short;"
+                            "write@*/out/x:9-12:EIO")
     wait_sent(agent, 3000)
     strict([x.split(b" ")[0] for x in read_lines(f"{dir}/out/x")], counts(log))
     tap.like(agent.stderr(), r"write .*/out/x: No space left on device", "it says so")
@@ -219,9 +222,8 @@ def full_disk_loses_and_repeats_nothing():
 def failed_sync_is_written_again():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(1000)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, retry: {{initial: 20ms, max: 50ms}}, "
-                          "batch: {max_bytes: 1KiB, max_wait: 10ms}",
-                     fault="fsync@*/out/x:2-4:EIO;fsync@*/out/x:6:EIO")
+    agent = raw_agent(dir, "retry: {initial: 20ms, max: 50ms}", "batch: {max_bytes: 1KiB, max_wait: 10ms}",
+                      fault="fsync@*/out/x:2-4:EIO;fsync@*/out/x:6:EIO")
     for n in range(1, 6):
         wait_sent(agent, 1000 * n)
         log.lines(1000)
@@ -235,8 +237,8 @@ def what_cannot_be_cut_back_is_said():
     """The file can't be looked at after a failed sync (the third time): it keeps what is written again."""
     dir = tempdir()
     Log(f"{dir}/in/a.log").lines(10)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, retry: {{initial: 20ms, max: 50ms}}",
-                     fault="fsync@*/out/x:1:EIO;stat@*/out/x:3:EIO")
+    agent = raw_agent(dir, "retry: {initial: 20ms, max: 50ms}",
+                      fault="fsync@*/out/x:1:EIO;stat@*/out/x:3:EIO")
     wait_sent(agent, 10)
     tap.is_(read_lines(f"{dir}/out/x"), [b"a:%d" % i for i in range(1, 11)] * 2, "twice")
     tap.like(agent.stderr(), "cut back x: Input/output error; events may be in it twice", "it says so")
@@ -247,9 +249,9 @@ def what_cannot_be_cut_back_is_said():
 def failures_while_rotating():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(20000)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, max_size: 10KiB, keep: 1000, "
-                          "retry: {initial: 5ms, max: 10ms}, batch: {max_bytes: 4KiB, max_wait: 10ms}",
-                     fault="rename@*/out/*:3-5:EIO;fsync@*/out/*:5-6:EIO;write@*/out/*:9:ENOSPC;open@*/out/*:7-9:EMFILE")
+    agent = raw_agent(dir, "max_size: 10KiB, keep: 1000", "retry: {initial: 5ms, max: 10ms}",
+                      "batch: {max_bytes: 4KiB, max_wait: 10ms}",
+                      fault="rename@*/out/*:3-5:EIO;fsync@*/out/*:5-6:EIO;write@*/out/*:9:ENOSPC;open@*/out/*:7-9:EMFILE")
     wait_sent(agent, 20000, 60)
     strict(generations(f"{dir}/out/x"), counts(log))
     tap.is_(agent.stop(), 0, "exit code")
@@ -259,7 +261,7 @@ def failures_while_rotating():
 def delivered_means_synced():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(10)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x", fault="fsync@*/out/x:*:EIO")
+    agent = raw_agent(dir, fault="fsync@*/out/x:*:EIO")
     agent.wait_until(lambda: "sync" in agent.stderr(), 10, "a failed sync")
     tap.is_(agent.metrics().component("out", "sent"), 0, "nothing is delivered")
     agent.faults("")
@@ -293,8 +295,8 @@ def small_buffers_do_not_wait_for_the_timer():
 def attempts_end():
     dir = tempdir()
     Log(f"{dir}/in/a.log").lines(10)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x, retry: {{initial: 5ms, max: 5ms, attempts: 3}}",
-                     fault="write@*/out/x:*:ENOSPC")
+    agent = raw_agent(dir, "retry: {initial: 5ms, max: 5ms, attempts: 3}",
+                      fault="write@*/out/x:*:ENOSPC")
     agent.wait_metric("tailrace_component_discarded_events_total", 10, component_id="out", reason="rejected")
     tap.is_(agent.stop(), 0, "exit code")
     tap.ok(any(b"No space left" in line for name in os.listdir(f"{agent.data_dir}/dead_letter/out")
@@ -326,7 +328,7 @@ def killed_at_points():
 def others_may_rotate_and_remove():
     dir = tempdir()
     log = Log(f"{dir}/in/a.log").lines(10)
-    agent = agent_of(dir, f"inputs: [logs], encoding: raw, path: {dir}/out/x")
+    agent = raw_agent(dir)
     wait_sent(agent, 10)
     os.rename(f"{dir}/out/x", f"{dir}/out/moved")
     log.lines(10)
