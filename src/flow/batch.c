@@ -40,8 +40,8 @@ void tr_col_put(struct tr_col **cp)
 	*cp = NULL;
 	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
 		return;
-	if (c->memory)
-		tr_memory_release(c->memory, NULL, tr_col_size(c->ncells));
+	if (c->account)
+		tr_memory_release(c->account->memory, c->account, tr_col_size(c->ncells));
 	free(c);
 }
 
@@ -51,8 +51,8 @@ static struct tr_col *view_col(const struct tr_batch *b, const struct tr_name *n
 {
 	struct tr_col *c = tr_col_new(name, kind, shape, ncells);
 	if (c) {
-		c->memory = b->rows->memory;
-		tr_memory_charge(c->memory, NULL, tr_col_size(ncells));
+		c->account = b->rows->account;
+		tr_memory_charge(b->rows->memory, c->account, tr_col_size(ncells));
 	}
 	return c;
 }

@@ -74,8 +74,8 @@ static struct tr_col *copy_col(struct copy *c, const struct tr_col *col, bool is
 		mine->cells[k] =
 			copy_cell(c, col->cells[col->shape == TR_ROW ? tr_row(c->from, k) : k]);
 	if (!is_message) { /* that one is the rows' own charge */
-		mine->memory = c->from->rows->memory;
-		tr_memory_charge(mine->memory, NULL, tr_col_size(n));
+		mine->account = c->from->rows->account;
+		tr_memory_charge(c->from->rows->memory, mine->account, tr_col_size(n));
 	}
 	return mine;
 }

@@ -44,7 +44,6 @@ void tr_account_close(struct tr_account *a)
 	if (*at)
 		*at = a->next;
 	pthread_mutex_unlock(&m->lock);
-	a->memory = NULL;
 }
 
 void tr_memory_charge(struct tr_memory *m, struct tr_account *a, size_t n)

@@ -42,7 +42,8 @@ int tr_memory_init(struct tr_memory *m, size_t limit);
 void tr_memory_free(struct tr_memory *m); /* all accounts are gone */
 
 void tr_account_open(struct tr_memory *m, struct tr_account *a, struct tr_waker *waker);
-void tr_account_close(struct tr_account *a); /* nothing is charged to it any more */
+/* Nobody asks any more; what is charged to it may still be given back. */
+void tr_account_close(struct tr_account *a);
 
 /* Charges what is there already; a may be NULL (downstream of sources). */
 void tr_memory_charge(struct tr_memory *m, struct tr_account *a, size_t n);

@@ -383,8 +383,8 @@ static int read_col(struct reading *r)
 		return nomem(r);
 	}
 	col->captured = captured;
-	col->memory = b->rows->memory;
-	tr_memory_charge(col->memory, NULL, tr_col_size(n));
+	col->account = b->rows->account;
+	tr_memory_charge(b->rows->memory, col->account, tr_col_size(n));
 	return read_cells(r, col);
 }
 

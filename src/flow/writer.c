@@ -185,11 +185,15 @@ void *tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t 
 	return w->open->range;
 }
 
+static inline bool is_wide(const struct tr_writer *w, const struct tr_batch *b)
+{
+	return (size_t)b->nrows * (w->row_cols + 1) >= CELLS_MAX;
+}
+
 /* No limit of a batch is reached. */
 static inline bool has_room(const struct tr_writer *w, const struct tr_batch *b)
 {
-	return b->nrows < TR_BATCH_ROWS && w->used < TR_BATCH_BYTES &&
-	       (size_t)b->nrows * (w->row_cols + 1) < CELLS_MAX;
+	return b->nrows < TR_BATCH_ROWS && w->used < TR_BATCH_BYTES && !is_wide(w, b);
 }
 
 /* Nothing is to be done before another row like the last one: of its segment, in its buffer. */
@@ -201,12 +205,19 @@ static inline bool is_ready(const struct tr_writer *w)
 	       is_pinned_last(b->rows, w->buf);
 }
 
+/* Publishes a batch that is full of cells. Little may have been read for so many, so the next one
+ * is asked for: the buffers that were say nothing of it. */
+static bool publish_wide(struct tr_writer *w)
+{
+	return publish(w) && tr_account_ask(&w->account, CELLS_MAX * sizeof(struct tr_cell));
+}
+
 /* All that can fail before a row is added. */
 static bool make_room(struct tr_writer *w)
 {
 	struct tr_batch *b = w->batch;
 	if (b && !has_room(w, b)) {
-		if (!publish(w))
+		if (is_wide(w, b) ? !publish_wide(w) : !publish(w))
 			return false;
 		b = NULL;
 	}
@@ -248,7 +259,7 @@ bool tr_writer_columns(struct tr_writer *w, const int *cols, size_t n)
 		return true;
 	for (size_t i = 0; i < n; i++)
 		more += w->cols[cols[i]].shape == TR_ROW && !w->cols[cols[i]].col;
-	return (b->nrows + 1) * (w->row_cols + more) <= CELLS_MAX || publish(w);
+	return (b->nrows + 1) * (w->row_cols + more) <= CELLS_MAX || publish_wide(w);
 }
 
 static inline uint32_t add_row(struct tr_writer *w, tr_str msg, uint64_t offset)

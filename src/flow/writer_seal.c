@@ -105,8 +105,8 @@ static bool add_cols(struct tr_writer *w)
 			wc->col->shape = TR_CONST;
 		if (tr_batch_push_col(b, wc->col) < 0)
 			return false;
-		wc->col->memory = w->account.memory;
-		tr_memory_charge(wc->col->memory, NULL, tr_col_size(wc->col->ncells));
+		wc->col->account = &w->account;
+		tr_memory_charge(w->account.memory, &w->account, tr_col_size(wc->col->ncells));
 		wc->col = NULL;
 	}
 	return true;

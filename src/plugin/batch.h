@@ -74,7 +74,7 @@ struct tr_col {
 	uint8_t kind;               /* enum tr_col_kind; a label's cells are strings or none */
 	uint8_t shape;              /* enum tr_col_shape */
 	bool captured;              /* taken from the message by a pattern: the line still has it */
-	struct tr_memory *memory;   /* the engine's: what it is charged to, or NULL */
+	struct tr_account *account; /* the engine's: what it is charged to, or NULL */
 	struct tr_cell cells[];
 };
 

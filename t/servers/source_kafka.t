@@ -128,7 +128,6 @@ def ten_thousand_events_come_back():
     agent = Agent({"sources": {"a": {**source, "topics": ["a"], "group": "a"}, "b": {**source, "topics": ["b"]}},
                    "sinks": {"b2": {"type": "kafka", "brokers": [k.brokers], "topic": "b", "inputs": ["a"]},
                              "out": {"type": "file", "path": f"{dir}/out", "inputs": ["b"], "sync": "20ms"}}})
-    agent.most_mib = 96  # three clients of librdkafka: what is allowed for Kafka is enough for one
     agent.wait_metric("tailrace_component_sent_events_total", 10000, 120, component_id="out")
     is_(agent.stop(), 0, "exit code")
     got = {int(e["labels"]["i"]): e for e in map(json.loads, read_lines(f"{dir}/out"))}
