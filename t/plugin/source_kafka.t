@@ -266,6 +266,23 @@ def a_flood_of_names_ends_in_messages():
 
 
 @test
+def many_names_stay_within_the_promised_memory():
+    """A record of some bytes is a row of 400 columns. The agent's end holds its memory against the promise."""
+    k = MockCluster(t=1)
+    k.produce("t", [log(fields={f"f{(7 * i + j) % 400}": j for j in range(4)}) for i in range(5000)])
+    loki = FakeLoki(script=[Answer(503)] * 1000)
+    source = {"type": "kafka", "brokers": [k.brokers], "topics": ["t"], "librdkafka": QUICK}
+    a = Agent({"memory_limit": "8MiB", "sources": {x: {**source, "group": x} for x in "ab"},
+               "sinks": {"loki": {"type": "loki", "url": loki.url, "inputs": ["a", "b"], "batch": {"max_wait": "10ms"},
+                                  "retry": {"initial": "50ms", "max": "100ms"}}}})
+    for x in "ab":
+        a.wait_metric("tailrace_component_sent_events_total", lambda v: v > 0, 30, component_id=x)
+    loki.script.clear()
+    a.wait_metric("tailrace_component_sent_events_total", 10000, 60, component_id="loki")
+    is_(a.stop(), 0, "exit code")
+
+
+@test
 def brokers_that_are_away_do_not_hold_up_the_end():
     k = MockCluster(t=1)
     k.produce("t", ["1"])
