@@ -186,7 +186,8 @@ const struct tr_opt tr_sink_opts[] = {
 	  .at = TR_AT(struct tr_sink_cfg, batch_max_wait_ns, int64_t),
 	  .max = INT64_C(3600) * TR_SEC,
 	  .dflt_doc = "the plugin's",
-	  .doc = "Longest wait for a request to fill, from its first event." },
+	  .doc = "Longest wait for a request to fill, from its first event; none where the buffer is full "
+		 "of it." },
 	{ .name = "retry.initial",
 	  .type = TR_OPT_DURATION,
 	  .at = TR_AT(struct tr_sink_cfg, retry_initial_ns, int64_t),

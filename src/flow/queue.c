@@ -51,6 +51,14 @@ bool tr_queue_has_room(struct tr_queue *q)
 	return below(q);
 }
 
+bool tr_queue_is_full(const struct tr_queue *q)
+{
+	size_t bytes = atomic_load(&q->bytes);
+	if (q->when_full == TR_QUEUE_BLOCK) /* who waits does so down to the low mark */
+		return bytes >= q->max_bytes || atomic_load(&q->waiting);
+	return bytes + atomic_load(&q->last_charge) > q->max_bytes;
+}
+
 static void drop(struct tr_queue *q, struct tr_batch **b)
 {
 	tr_ack_batch(*b);
@@ -63,11 +71,13 @@ void tr_queue_push(struct tr_queue *q, struct tr_batch **bp)
 	struct tr_batch *b = *bp;
 	struct tr_batch *old;
 	*bp = NULL;
+	atomic_store(&q->last_charge, b->charge);
 	/* One batch is let in whatever its size, or nothing larger than the queue could ever pass. */
 	bool over = atomic_load(&q->bytes) > 0 && atomic_load(&q->bytes) + b->charge > q->max_bytes;
 	if (over && q->when_full == TR_QUEUE_DROP_NEWEST) {
 		tr_count(&q->counters->received, b->nsel);
 		drop(q, &b);
+		q->consumer->wake(q->consumer);
 		return;
 	}
 	while (over && q->when_full == TR_QUEUE_DROP_OLDEST) {

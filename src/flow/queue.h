@@ -21,6 +21,7 @@ struct tr_queue {
 	/* Everything pushed and not yet released, popped or not. */
 	_Atomic size_t bytes;
 	_Atomic uint64_t events;
+	_Atomic size_t last_charge; /* of the view pushed last */
 	size_t max_bytes, low_bytes;
 	enum tr_queue_full when_full;
 	struct tr_waker *consumer;
@@ -37,6 +38,9 @@ int tr_queue_init(struct tr_queue *q, size_t max_bytes, enum tr_queue_full when_
 void tr_queue_free(struct tr_queue *q);
 /* If false, the producers are woken when there is. */
 bool tr_queue_has_room(struct tr_queue *q);
+/* The producers wait until the consumer is done with something, or another view like the last would be
+ * dropped. */
+bool tr_queue_is_full(const struct tr_queue *q);
 /* Takes the view. Drops, accounted for, what `when_full` says. */
 void tr_queue_push(struct tr_queue *q, struct tr_batch **b);
 /* The oldest view, or NULL. It counts for the queue until tr_queue_release. */

@@ -330,6 +330,13 @@ static int gather(struct tr_sink *s)
 	       q->r.bytes >= (size_t)s->max_bytes;
 }
 
+/* The open request is what the buffer is full of: nothing more comes for it until it is sent. Where others
+ * are in flight, more may come when they are done. */
+static bool is_all_that_fits(const struct tr_sink *s)
+{
+	return atomic_load(&s->in_flight) == 0 && tr_queue_is_full(&s->in);
+}
+
 bool tr_sink_run(struct tr_sink *s, bool flush, int64_t *wake_at)
 {
 	*wake_at = TR_NEVER;
@@ -356,7 +363,7 @@ bool tr_sink_run(struct tr_sink *s, bool flush, int64_t *wake_at)
 	if (!s->open || s->open->nrows == 0 || atomic_load(&s->in_flight) >= s->window)
 		return false;
 	int64_t due = s->open->born_ns + s->max_wait_ns;
-	if (flush || due <= tr_mono_ns())
+	if (flush || due <= tr_mono_ns() || is_all_that_fits(s))
 		send_open(s);
 	else
 		*wake_at = due;

@@ -1,26 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The small parts of the flow: lines of acknowledgement, the byte budget, copy on write, cutting and
- * sorting requests. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "flow/request.h"
-#include "flow/writer.h"
+/* The small parts of the flow: lines of acknowledgement, the byte budget, copy on write, named
+ * outputs. */
+#include "flow.h"
 
 /* ---- acknowledgement ---- */
-
-static char advanced[64];
-
-static void note(struct tr_ack_line *line, void *range)
-{
-	(void)line;
-	strcat(advanced, range);
-}
 
 static struct tr_ack *range(struct tr_ack_line *line, const char *name, int rows)
 {
@@ -54,14 +37,6 @@ static void test_ranges_advance_in_order(void **state)
 
 /* ---- the budget ---- */
 
-static int wakes;
-
-static void count_wake(struct tr_waker *w)
-{
-	(void)w;
-	wakes++;
-}
-
 static void test_budget(void **state)
 {
 	struct tr_waker waker = { count_wake };
@@ -92,74 +67,6 @@ static void test_budget(void **state)
 }
 
 /* ---- batches from a writer ---- */
-
-struct scene {
-	struct tr_memory memory;
-	struct tr_waker waker;
-	struct tr_queue queue;
-	struct tr_queue *queues[1];
-	struct tr_batch *views[1];
-	bool required[1];
-	struct tr_port port;
-	struct tr_counters counters, sink_counters;
-	struct tr_writer writer;
-	struct tr_ack_line line;
-	struct tr_const_label host;
-};
-
-static void scene_open(struct scene *s)
-{
-	*s = (struct scene){ .waker = { count_wake }, .required = { true } };
-	*advanced = 0;
-	tr_memory_init(&s->memory, 8 << 20);
-	tr_queue_init(&s->queue, 1 << 20, TR_QUEUE_BLOCK);
-	s->queue.consumer = &s->waker;
-	s->queue.counters = &s->sink_counters;
-	s->queues[0] = &s->queue;
-	s->port = (struct tr_port){ 1, s->queues, s->required, 1, s->views };
-	s->host = (struct tr_const_label){ tr_name(TR_STR("host")), TR_STR("here") };
-	s->writer.port = &s->port;
-	s->writer.counters = &s->counters;
-	s->writer.cols = calloc(2, sizeof *s->writer.cols);
-	s->writer.cols[0] = (struct tr_writer_col){ .name = tr_name(TR_STR("filename")),
-						    .kind = TR_LABEL, .shape = TR_SEGMENT };
-	s->writer.cols[1] = (struct tr_writer_col){ .name = tr_name(TR_STR("truncated")),
-						    .kind = TR_FIELD, .shape = TR_ROW };
-	s->writer.ncols = 2;
-	s->writer.labels = malloc(sizeof s->host);
-	s->writer.labels[0] = s->host;
-	s->writer.nlabels = 1;
-	tr_writer_init(&s->writer, &s->memory, &s->waker);
-	assert_int_equal(tr_ack_line_init(&s->line, note), 0);
-}
-
-static void scene_close(struct scene *s)
-{
-	tr_writer_free(&s->writer);
-	assert_int_equal(atomic_load(&s->memory.used), 0);
-	tr_queue_free(&s->queue);
-	tr_ack_line_free(&s->line);
-	tr_memory_free(&s->memory);
-}
-
-/* `lines` lines of one file. */
-static void write_file(struct scene *s, const char *name, int lines)
-{
-	size_t room;
-	char *r = tr_writer_segment(&s->writer, &s->line, 0, 8);
-	assert_non_null(r);
-	tr_writer_set(&s->writer, 0, tr_cell_of(tr_str_c(name)));
-	for (int i = 0; i < lines; i++) {
-		char *p = tr_writer_buffer(&s->writer, 32, &room);
-		int n = snprintf(p, room, "%s:%d", name, i);
-		tr_writer_fill(&s->writer, (size_t)n);
-		assert_true(tr_writer_row(&s->writer, (tr_str){ p, (size_t)n }, (uint64_t)i));
-		if (i == 1)
-			tr_writer_set(&s->writer, 1, (struct tr_cell){ .i = 1, .type = TR_BOOL });
-	}
-	strcpy(r, name);
-	tr_writer_end(&s->writer);
-}
 
 static void test_a_batch_of_many_files(void **state)
 {
@@ -501,83 +408,6 @@ static void test_few_rows_are_copied_together(void **state)
 	scene_close(&s);
 }
 
-/* ---- requests ---- */
-
-static struct tr_request *sent[16];
-static int nsent;
-
-static void take(void *self, struct tr_request *r)
-{
-	(void)self;
-	sent[nsent++] = r;
-}
-
-static void test_requests_are_cut_and_sorted(void **state)
-{
-	static const struct tr_plugin plugin = { .sink = { .send = take } };
-	struct scene s;
-	struct tr_sink sink = { .plugin = &plugin, .window = 8, .max_bytes = 1 << 20,
-				.max_events = 100, .max_wait_ns = 1 };
-	int64_t wake_at;
-	(void)state;
-	nsent = 0;
-	scene_open(&s);
-	assert_int_equal(tr_sink_init(&sink), 0);
-	tr_queue_init(&sink.in, 1 << 20, TR_QUEUE_BLOCK);
-	sink.in.consumer = sink.waker = &s.waker;
-	sink.in.counters = sink.counters = &s.sink_counters;
-	s.queues[0] = &sink.in;
-	write_file(&s, "a", 70);
-	write_file(&s, "b", 70);
-	assert_true(tr_writer_flush(&s.writer));
-	tr_sink_run(&sink, true, &wake_at);
-	assert_int_equal(nsent, 2); /* 100 and 40 */
-	assert_int_equal(sent[0]->nrows, 100);
-	struct tr_request *tail, *parts[3];
-	assert_int_equal(tr_request_split(sent[0], 30, &tail), 0);
-	assert_int_equal(tail->nrows, 70);
-	uint32_t part[70];
-	for (int i = 0; i < 70; i++)
-		part[i] = i % 2 ? 2 : 0;
-	assert_int_equal(tr_request_partition(tail, part, 3, parts), 0);
-	assert_null(parts[1]);
-	assert_int_equal(parts[0]->nrows + parts[2]->nrows, 70);
-	assert_true(tr_str_is(tr_message(parts[2]->spans[0].batch,
-					 tr_row(parts[2]->spans[0].batch, parts[2]->spans[0].first)), "a:31"));
-	tr_request_done(&sent[0], TR_DELIVERED, NULL, 10);
-	tr_request_done(&parts[0], TR_REJECTED, "rejected", 0);
-	assert_int_equal(atomic_load(&sink.in_flight), 2);
-	tr_request_done(&parts[2], TR_DELIVERED, NULL, 10);
-	assert_int_equal(atomic_load(&sink.in_flight), 1);
-	assert_string_equal(advanced, "a");
-	tr_request_done(&sent[1], TR_DELIVERED, NULL, 10);
-	assert_string_equal(advanced, "ab");
-	assert_true(tr_sink_idle(&sink));
-	assert_int_equal(s.sink_counters.sent, 105);
-	assert_int_equal(s.sink_counters.discarded[TR_REASON_REJECTED], 35);
-	assert_int_equal(atomic_load(&sink.in.bytes), 0);
-	tr_sink_free(&sink);
-	scene_close(&s);
-}
-
-static void test_abandoned_rows_hold_the_position(void **state)
-{
-	struct scene s;
-	(void)state;
-	scene_open(&s);
-	write_file(&s, "a", 3);
-	assert_true(tr_writer_flush(&s.writer));
-	struct tr_batch *b = tr_queue_pop(&s.queue);
-	write_file(&s, "b", 1);
-	assert_true(tr_writer_flush(&s.writer));
-	struct tr_batch *c = tr_queue_pop(&s.queue);
-	tr_batch_abandon(&b);
-	tr_ack_batch(c);
-	tr_batch_free(&c);
-	assert_string_equal(advanced, "");
-	scene_close(&s);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -591,8 +421,6 @@ int main(void)
 		cmocka_unit_test(test_views_share_until_written),
 		cmocka_unit_test(test_outputs_split_a_batch),
 		cmocka_unit_test(test_few_rows_are_copied_together),
-		cmocka_unit_test(test_requests_are_cut_and_sorted),
-		cmocka_unit_test(test_abandoned_rows_hold_the_position),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
