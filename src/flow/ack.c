@@ -13,9 +13,10 @@
 struct tr_ack_queue {
 	pthread_mutex_t lock; /* guards all below */
 	struct tr_ack_line *line; /* NULL: the source has gone */
+	void (*partly)(struct tr_ack_line *line, void *range, uint64_t offset); /* or NULL */
 	struct tr_ack *head, *tail;
 	bool advancing; /* one thread at a time calls advance() */
-	bool broken;    /* something was abandoned: never advances again */
+	bool broken;    /* came to something that was abandoned: never advances again */
 };
 
 int tr_ack_line_init(struct tr_ack_line *line, void (*advance)(struct tr_ack_line *, void *))
@@ -27,6 +28,12 @@ int tr_ack_line_init(struct tr_ack_line *line, void (*advance)(struct tr_ack_lin
 	q->line = line;
 	*line = (struct tr_ack_line){ .advance = advance, .q = q };
 	return 0;
+}
+
+void tr_ack_line_partly(struct tr_ack_line *line,
+			void (*partly)(struct tr_ack_line *, void *, uint64_t))
+{
+	line->q->partly = partly;
 }
 
 bool tr_ack_line_idle(const struct tr_ack_line *line)
@@ -90,9 +97,12 @@ static void settle(struct tr_ack *a)
 	while (q->head && q->head->settled) {
 		struct tr_ack *done = q->head;
 		struct tr_ack_line *line = q->broken ? NULL : q->line;
+		q->broken |= done->lost;
 		pthread_mutex_unlock(&q->lock);
-		if (line)
+		if (line && !done->lost)
 			line->advance(line, done->range);
+		else if (line && done->lost_at && q->partly)
+			q->partly(line, done->range, done->lost_at);
 		pthread_mutex_lock(&q->lock);
 		q->head = done->next;
 		if (!q->head)
@@ -124,10 +134,13 @@ void tr_ack_close(struct tr_ack *a)
 	tr_ack_rows(a, 1);
 }
 
-static void break_line(struct tr_ack *a)
+/* Before its rows are taken off. */
+static void lose(struct tr_ack *a, uint64_t offset)
 {
 	pthread_mutex_lock(&a->queue->lock);
-	a->queue->broken = true;
+	if (!a->lost || offset < a->lost_at)
+		a->lost_at = offset;
+	a->lost = true;
 	pthread_mutex_unlock(&a->queue->lock);
 }
 
@@ -141,6 +154,15 @@ static struct tr_ack_run run_at(const struct tr_batch *b, uint32_t k, uint32_t e
 	return (struct tr_ack_run){ b->segs[seg].ack, next - k };
 }
 
+static uint64_t first_offset(const struct tr_batch *b, uint32_t first, uint32_t n)
+{
+	uint64_t least = UINT64_MAX;
+	for (uint32_t k = first; k < first + n; k++)
+		if (b->offset[tr_row(b, k)] < least)
+			least = b->offset[tr_row(b, k)];
+	return least;
+}
+
 /* Adds per_row to each row's count, by runs of rows of one segment. */
 static void by_segment(const struct tr_batch *b, uint32_t first, uint32_t n, int64_t per_row,
 		       bool abandon)
@@ -149,7 +171,7 @@ static void by_segment(const struct tr_batch *b, uint32_t first, uint32_t n, int
 		struct tr_ack_run run = run_at(b, k, end);
 		int64_t rows = run.rows * per_row;
 		if (abandon)
-			break_line(run.ack);
+			lose(run.ack, first_offset(b, k, (uint32_t)run.rows));
 		if (rows > 0)
 			tr_ack_more(run.ack, rows);
 		else if (rows < 0)
@@ -228,6 +250,6 @@ void tr_acks_done(struct tr_acks **at)
 void tr_acks_abandon(struct tr_acks **acks)
 {
 	for (size_t i = 0; i < (*acks)->n; i++)
-		break_line((*acks)->runs[i].ack);
+		lose((*acks)->runs[i].ack, 0);
 	tr_acks_done(acks);
 }

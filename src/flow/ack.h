@@ -12,7 +12,10 @@ struct tr_ack {
 	_Atomic int64_t open;
 	struct tr_ack_queue *queue;
 	struct tr_ack *next;
-	bool settled; /* under the queue's lock */
+	/* under the queue's lock: */
+	bool settled;
+	bool lost; /* something of it was abandoned … */
+	uint64_t lost_at; /* … of which this is the first offset; 0: it isn't known */
 	_Alignas(max_align_t) char range[];
 };
 
@@ -30,8 +33,8 @@ void tr_ack_batch(const struct tr_batch *b);
 void tr_ack_another(const struct tr_batch *b);
 /* n events of the view, from first on. */
 void tr_ack_span(const struct tr_batch *b, uint32_t first, uint32_t n);
-/* n events won't have an outcome any more in this process: their lines never advance again, so that the
- * source brings them after the next start. */
+/* n events won't have an outcome any more in this process: their lines advance up to the first of them and
+ * never again, so that the source brings them after the next start. */
 void tr_ack_abandon(const struct tr_batch *b, uint32_t first, uint32_t n);
 /* What is left of a view once its bytes are elsewhere: whom its rows' outcome is to be told. As long as there is
  * somebody, it is charged to the view's source and counts in its graph's time, as the view did: that is how a

@@ -223,6 +223,11 @@ struct tr_ack_line {
 	struct tr_ack_queue *q; /* the engine's */
 };
 int tr_ack_line_init(struct tr_ack_line *line, void (*advance)(struct tr_ack_line *, void *)); /* 0, -ENOMEM */
+/* For a source that can begin inside a range: where rows are given up at the end, partly() is called with the
+ * first range that has such, in place of advance(): all rows before the one at that offset are accounted for.
+ * Nothing is called after it. */
+void tr_ack_line_partly(struct tr_ack_line *line,
+			void (*partly)(struct tr_ack_line *line, void *range, uint64_t offset));
 /* True when nothing is outstanding. */
 bool tr_ack_line_idle(const struct tr_ack_line *line);
 /* Frees it when nothing is outstanding, else as soon as that is so, without calling advance again. */

@@ -372,6 +372,19 @@ static void free_hosts(struct tr_graph *g)
 	free(g->loaded);
 }
 
+static void close_lock(const struct tr_graph *g)
+{
+	if (g->lock_fd >= 0)
+		close(g->lock_fd);
+}
+
+static void save_all(struct tr_graph *g)
+{
+	for (size_t i = 0; i < g->now.nhosts; i++)
+		if (g->now.hosts[i]->opened && g->now.hosts[i]->saver.path)
+			tr_saver_final(g->now.hosts[i]);
+}
+
 uint64_t tr_graph_close(struct tr_graph *g)
 {
 	atomic_store(&g->live, false);
@@ -385,17 +398,17 @@ uint64_t tr_graph_close(struct tr_graph *g)
 		tr_leave_end(g);
 	uint64_t lost = lost_events(g);
 	tell_not_delivered(g);
-	for (size_t i = 0; i < g->now.nhosts; i++)
-		if (g->now.hosts[i]->opened && g->now.hosts[i]->saver.path)
-			tr_saver_final(g->now.hosts[i]);
-	if (g->lock_fd >= 0)
-		close(g->lock_fd);
+	save_all(g);
 	/* A call that hangs still uses its component: then nothing is taken apart, the process ends. */
-	if (!finished)
+	if (!finished) {
+		close_lock(g);
 		return lost;
+	}
 	/* against the data: requests and batches first, then the sources that they acknowledge to */
 	close_kind(g, TR_SINK);
 	tr_chains_free(&g->now);
+	save_all(g); /* what came before the first event that somebody still had is known only now */
+	close_lock(g);
 	close_kind(g, TR_TRANSFORM);
 	close_kind(g, TR_SOURCE);
 	if (!tr_loop_close(&g->loop, tr_mono_ns() + TR_SEC / 2))

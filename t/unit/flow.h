@@ -24,6 +24,15 @@ static inline void note(struct tr_ack_line *line, void *range)
 	strcat(advanced, range);
 }
 
+/* Where a line ended inside a range. */
+static inline void note_part(struct tr_ack_line *line, void *range, uint64_t offset)
+{
+	char part[32];
+	(void)line;
+	snprintf(part, sizeof part, "%s@%d", (const char *)range, (int)offset);
+	strcat(advanced, part);
+}
+
 static inline void count_wake(struct tr_waker *w)
 {
 	(void)w;

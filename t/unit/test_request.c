@@ -134,6 +134,52 @@ static void test_abandoned_rows_hold_the_position(void **state)
 	scene_close(&s);
 }
 
+static void test_a_line_ends_before_the_first_abandoned_row(void **state)
+{
+	struct scene s;
+	(void)state;
+	scene_open(&s);
+	tr_ack_line_partly(&s.line, note_part);
+	write_file(&s, "a", 3);
+	write_file(&s, "b", 9);
+	write_file(&s, "c", 2);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	tr_ack_abandon(b, 10, 1); /* b:7 */
+	tr_ack_span(b, 3, 4); /* b:0 to b:3 */
+	tr_ack_abandon(b, 8, 2); /* b:5, b:6 */
+	tr_ack_span(b, 11, 1); /* b:8 */
+	tr_ack_span(b, 12, 2); /* c */
+	tr_ack_span(b, 0, 3); /* a */
+	assert_string_equal(advanced, "a");
+	tr_ack_span(b, 7, 1); /* b:4 */
+	assert_string_equal(advanced, "ab@5");
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&b);
+	scene_close(&s);
+}
+
+/* Of what is on its way to a disk buffer only the number is known. */
+static void test_a_line_ends_before_a_range_of_lost_offsets(void **state)
+{
+	struct scene s;
+	(void)state;
+	scene_open(&s);
+	tr_ack_line_partly(&s.line, note_part);
+	write_file(&s, "a", 1);
+	write_file(&s, "b", 1);
+	assert_true(tr_writer_flush(&s.writer));
+	struct tr_batch *b = tr_queue_pop(&s.queue);
+	struct tr_acks *acks = tr_acks_of(b);
+	assert_non_null(acks);
+	tr_queue_release(&s.queue, b->charge, b->nsel);
+	tr_batch_free(&b);
+	tr_acks_abandon(&acks);
+	write_file(&s, "c", 0);
+	assert_string_equal(advanced, "");
+	scene_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +187,8 @@ int main(void)
 		cmocka_unit_test(test_a_full_buffer_is_sent),
 		cmocka_unit_test(test_a_buffer_is_sent_before_it_drops),
 		cmocka_unit_test(test_abandoned_rows_hold_the_position),
+		cmocka_unit_test(test_a_line_ends_before_the_first_abandoned_row),
+		cmocka_unit_test(test_a_line_ends_before_a_range_of_lost_offsets),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
