@@ -35,6 +35,49 @@ void gen_acked(struct tr_ack_line *line, void *range)
 	tr_host_dirty(s->host);
 }
 
+/* The mark at an offset inside what was read up to `end`, if the file still holds that. */
+static bool mark_inside(const char *path, const struct file_id *id, const struct head *head,
+			const struct mark *end, uint64_t offset, struct mark *m)
+{
+	struct file_stat st;
+	char before[MARKER_MAX];
+	size_t have = offset < MARKER_MAX ? (size_t)offset : MARKER_MAX;
+	int fd = file_open(path, &st);
+	if (fd < 0)
+		return false;
+	enum holds holds = file_id_same(&st.id, id)
+				   ? content_holds(fd, FORMAT_PLAIN, st.size, head, end, NULL)
+				   : HOLDS_NOT;
+	bool good = (holds == HOLDS || holds == HOLDS_MORE) &&
+		    file_pread(fd, before, have, offset - have) == (int64_t)have;
+	close(fd);
+	*m = (struct mark){ 0 };
+	if (good)
+		mark_set(m, offset, before + have, have);
+	return good;
+}
+
+void gen_acked_partly(struct tr_ack_line *line, void *range, uint64_t offset)
+{
+	struct gen *g = NODE_OF(line, struct gen, line);
+	struct source *s = g->source;
+	struct mark m;
+	pthread_mutex_lock(&s->lock);
+	struct file_id id = g->id;
+	struct head head = g->head;
+	bool plain = g->stored == FORMAT_PLAIN;
+	char *path = plain && g->path ? tr_str_dup(tr_str_c(g->path)) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	/* of what is packed or gone the position stays, and more comes twice */
+	if (path && mark_inside(path, &id, &head, range, offset, &m)) {
+		pthread_mutex_lock(&s->lock);
+		g->acked = m;
+		pthread_mutex_unlock(&s->lock);
+		tr_host_dirty(s->host);
+	}
+	free(path);
+}
+
 static bool is_packed(const struct gen *g)
 {
 	return g->format == FORMAT_GZIP || g->format == FORMAT_ZSTD;

@@ -328,6 +328,7 @@ struct gen *gen_add(struct source *s, struct log *l, const struct file_id *id)
 		free(g);
 		return NULL;
 	}
+	tr_ack_line_partly(&g->line, gen_acked_partly);
 	pthread_mutex_lock(&s->lock);
 	g->seq = ++s->next_seq;
 	g->index = s->ngens;

@@ -265,8 +265,9 @@ void gen_close(struct source *s, struct gen *g);
 /* Bytes after the position as far as known; of a compressed one 0. */
 uint64_t gen_unread(const struct gen *g);
 
-/* advance() of a generation's line (read.c). */
+/* advance() and partly() of a generation's line (read.c). */
 void gen_acked(struct tr_ack_line *line, void *range);
+void gen_acked_partly(struct tr_ack_line *line, void *range, uint64_t offset);
 
 tr_str path_dir(const char *path);
 tr_str path_name(const char *path);
