@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A view through a spool's frame and back: every event with its time, message or sample, labels and
  * fields, whatever the view shared, selected or left out; and bytes that are no frame. */
-#include <errno.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "failing.h"
 
-#include <cmocka.h>
+#include <math.h>
+#include <zstd.h>
 
 #include "flow/ack.h"
 #include "flow/spool_frame.h"
@@ -62,11 +58,11 @@ static struct tr_cell some_cell(const struct made *m, enum tr_col_kind kind)
 static struct tr_col *some_col(const struct made *m, uint16_t i)
 {
 	const struct tr_batch *b = &m->b;
-	char name[16];
+	char name[24];
 	enum tr_col_kind kind = below(2) ? TR_LABEL : TR_FIELD;
 	enum tr_col_shape shape = (enum tr_col_shape)below(3);
 	uint32_t n = shape == TR_CONST ? 1 : shape == TR_SEGMENT ? b->nsegs : b->nrows;
-	int len = snprintf(name, sizeof name, "%d", i);
+	int len = snprintf(name, sizeof name, "fresh%d", i);
 	/* the first one's name is empty */
 	struct tr_col *c =
 		tr_col_new(tr_name((tr_str){ name, i ? (size_t)len : 0 }), kind, shape, n);
@@ -98,9 +94,10 @@ static struct made *made_new(uint32_t rows)
 		if (m->seg_of)
 			m->seg_of[i] = (uint16_t)(i * b->nsegs / rows);
 		if (m->samples && below(3)) {
-			m->samples[i] =
-				(struct tr_sample){ tr_name(below(3) ? TR_STR("load") : TR_STR("")),
-						    some_cell(m, TR_FIELD).f, (uint8_t)below(3) };
+			m->samples[i] = (struct tr_sample){
+				tr_name(below(3) ? TR_STR("fresh") : TR_STR("")),
+				some_cell(m, TR_FIELD).f, (uint8_t)below(3)
+			};
 			b->message->cells[i] = tr_cell_of(TR_STR(""));
 		}
 	}
@@ -289,6 +286,8 @@ static void one_that_is_too_large_is_left_to_be_cut(void **state)
 {
 	struct scene *s = *state;
 	struct made *m = made_new(TR_BATCH_ROWS);
+	struct tr_batch *b = NULL;
+	struct tr_err e;
 	size_t n = 32u << 10; /* shared by all messages */
 	char *big = calloc(1, n);
 	free(m->b.sel);
@@ -298,6 +297,17 @@ static void one_that_is_too_large_is_left_to_be_cut(void **state)
 		m->b.message->cells[i] = tr_cell_of((tr_str){ big, n });
 	assert_int_equal(tr_spool_encode(s->codec, &m->b, &s->bytes), -E2BIG);
 	assert_int_equal(s->bytes.n, 0);
+	/* but for a single event, of which the codec keeps no memory */
+	m->b.nsel = 1;
+	m->b.message->cells[0].n = (uint32_t)(n = 4u << 20);
+	m->b.message->cells[0].p = big = realloc(big, n);
+	memset(big, 'x', n);
+	size_t before = tr_spool_codec_bytes(s->codec);
+	assert_int_equal(tr_spool_encode(s->codec, &m->b, &s->bytes), 0);
+	assert_in_range(tr_spool_codec_bytes(s->codec), 0, before + n / 2);
+	assert_int_equal(decode(s, tr_sb_view(&s->bytes), &b, &e), 0);
+	assert_true(tr_str_eq(tr_message(b, 0), (tr_str){ big, n }));
+	settle(&b);
 	free(big);
 	made_free(m);
 }
@@ -329,6 +339,152 @@ static void damage_is_an_error(void **state)
 	made_free(m);
 }
 
+/* ---- a checksum that is right over nonsense */
+
+#define FRAME_MAX 65536u
+
+static tr_str unpacked(tr_str payload, char *to)
+{
+	size_t n = ZSTD_decompress(to, FRAME_MAX, payload.p + 1, payload.n - 1);
+	assert_false(ZSTD_isError(n));
+	return (tr_str){ to, n };
+}
+
+static const char *const reasons[] = {
+	"its head is wrong",         "a row's segment isn't there", "a string is cut off",
+	"a cell's type isn't known", "a column isn't one",          "a column is cut off",
+	"a column is there twice",   "a metric isn't one",          "its length is wrong",
+};
+#define NREASONS (sizeof reasons / sizeof *reasons)
+
+/* It is decoded, or refused for one of the reasons, which is noted. */
+static void decode_packed(struct scene *s, tr_str raw, bool *given)
+{
+	char packed[FRAME_MAX] = { 1 };
+	struct tr_batch *b = NULL;
+	struct tr_err e;
+	size_t n = ZSTD_compress(packed + 1, sizeof packed - 1, raw.p, raw.n, -5);
+	assert_false(ZSTD_isError(n));
+	int rc = decode(s, (tr_str){ packed, 1 + n }, &b, &e), i = 0;
+	if (rc == 0) {
+		settle(&b);
+		return;
+	}
+	assert_int_equal(rc, -EBADMSG);
+	while (strcmp(e.msg, reasons[i]) != 0)
+		assert_in_range(++i, 0, NREASONS - 1);
+	given[i] = true;
+}
+
+/* Each byte wrong, each length, one more, and a column's name that is another one's. */
+static void nonsense_is_refused(void **state)
+{
+	struct scene *s = *state;
+	static const uint8_t values[] = { 0, 1, 3, 255 };
+	bool given[NREASONS] = { false };
+	char raw[FRAME_MAX];
+	for (int i = 0; i < 4; i++) {
+		struct made *m = made_new(5);
+		s->bytes.n = 0;
+		assert_int_equal(tr_spool_encode(s->codec, &m->b, &s->bytes), 0);
+		tr_str view = unpacked(tr_sb_view(&s->bytes), raw);
+		for (size_t at = 0; at < view.n; at++) {
+			char was = raw[at];
+			decode_packed(s, (tr_str){ raw, at + !at }, given);
+			for (size_t k = 0; k < sizeof values; k++) {
+				raw[at] = k ? (char)(was ^ values[k]) : 0;
+				decode_packed(s, view, given);
+			}
+			raw[at] = was;
+		}
+		raw[view.n] = 0;
+		decode_packed(s, (tr_str){ raw, view.n + 1 }, given);
+		made_free(m);
+	}
+	for (size_t i = 0; i < NREASONS; i++)
+		if (!given[i])
+			fail_msg("nothing was refused because %s", reasons[i]);
+}
+
+/* ---- no memory */
+
+static struct scene *scene;
+
+static struct made *fixed_view(void)
+{
+	seed = 9;
+	struct made *m = made_new(400); /* more than a small frame */
+	assert_true(m->b.ncols && m->b.samples);
+	return m;
+}
+
+static bool try_to_encode(void)
+{
+	struct tr_sb bytes = { 0 };
+	struct made *m = fixed_view();
+	may_fail();
+	struct tr_spool_codec *c = tr_spool_codec_new();
+	int rc = c ? tr_spool_encode(c, &m->b, &bytes) : -ENOMEM;
+	bool failed = fail_nothing();
+	assert_true(rc == 0 || (rc == -ENOMEM && failed && bytes.n == 0));
+	if (c && rc < 0)
+		assert_int_equal(tr_spool_encode(c, &m->b, &bytes), 0);
+	tr_spool_codec_free(&c);
+	tr_sb_free(&bytes);
+	made_free(m);
+	return failed;
+}
+
+/* Names are kept, so that each try has some that nobody has seen yet. */
+static tr_str with_new_names(tr_str payload, char *to)
+{
+	static unsigned tries;
+	char raw[FRAME_MAX], name[16];
+	tr_str view = unpacked(payload, raw);
+	snprintf(name, sizeof name, "%05u", tries++);
+	for (char *p = raw; (p = memmem(p, view.n - (size_t)(p - raw), "fresh", 5)); p += 5)
+		memcpy(p, name, 5);
+	*to = 1;
+	size_t n = ZSTD_compress(to + 1, FRAME_MAX - 1, raw, view.n, -5);
+	assert_false(ZSTD_isError(n));
+	return (tr_str){ to, 1 + n };
+}
+
+static bool try_to_decode(void)
+{
+	char packed[FRAME_MAX];
+	struct made *m = fixed_view();
+	struct tr_batch *b = NULL;
+	struct tr_err e;
+	scene->bytes.n = 0;
+	assert_int_equal(tr_spool_encode(scene->codec, &m->b, &scene->bytes), 0);
+	tr_str payload = with_new_names(tr_sb_view(&scene->bytes), packed);
+	may_fail();
+	int rc = decode(scene, payload, &b, &e);
+	bool failed = fail_nothing();
+	if (rc < 0) {
+		assert_true(failed);
+		assert_int_equal(rc, -ENOMEM);
+		assert_string_equal(e.msg, "out of memory");
+		assert_true(tr_ack_line_idle(&scene->line));
+		assert_int_equal(decode(scene, payload, &b, &e), 0);
+	}
+	assert_int_equal(b->nsel, m->b.nsel);
+	settle(&b);
+	made_free(m);
+	return failed;
+}
+
+/* What can't be done now leaves nothing behind, and can be done later. */
+static void memory_runs_out(void **state)
+{
+	scene = *state;
+	in_way(ALLOCATIONS, ENOMEM, false, try_to_encode);
+	in_way(ALLOCATIONS, ENOMEM, true, try_to_encode);
+	in_way(ALLOCATIONS, ENOMEM, false, try_to_decode);
+	in_way(ALLOCATIONS, ENOMEM, true, try_to_decode);
+}
+
 static void memory_that_is_taken_is_waited_for(void **state)
 {
 	struct scene *s = *state;
@@ -356,6 +512,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_that_is_too_large_is_left_to_be_cut, scene_open,
 						scene_close),
 		cmocka_unit_test_setup_teardown(damage_is_an_error, scene_open, scene_close),
+		cmocka_unit_test_setup_teardown(nonsense_is_refused, scene_open, scene_close),
+		cmocka_unit_test_setup_teardown(memory_runs_out, scene_open, scene_close),
 		cmocka_unit_test_setup_teardown(memory_that_is_taken_is_waited_for, scene_open,
 						scene_close),
 	};
