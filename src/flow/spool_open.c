@@ -54,10 +54,13 @@ static int fill_entries(struct opening *o)
 {
 	struct tr_spool *s = o->s;
 	const struct tr_spool_ledger *l = &s->ledger;
-	s->cap = o->nfiles + l->ndrops + 1;
-	s->entries = calloc(s->cap, sizeof *s->entries);
+	size_t n = o->nfiles + l->ndrops;
+	if (n == 0)
+		return 0;
+	s->entries = calloc(n, sizeof *s->entries);
 	if (!s->entries)
 		return -ENOMEM;
+	s->cap = n;
 	for (size_t i = 0; i < o->nfiles; i++) {
 		const struct tr_spool_file *f = &o->files[i];
 		if (is_needless(l, f->number))

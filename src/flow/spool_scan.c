@@ -36,19 +36,9 @@ void tr_spool_head_put(struct tr_sb *out, uint64_t number, uint64_t offset,
 	tr_sb_free(&head);
 }
 
-/* As many of n bytes as there are. */
-static ssize_t bytes_at(const struct tr_spool_seg *g, uint64_t offset, char *to, size_t n)
+/* As many of n bytes as the file has there. */
+static ssize_t file_at(const struct tr_spool_seg *g, uint64_t offset, char *to, size_t n)
 {
-	if (offset >= g->size)
-		return 0;
-	if (n > g->size - offset)
-		n = (size_t)(g->size - offset);
-	if (g->mem && offset >= g->mem_at) {
-		memcpy(to, g->mem + (offset - g->mem_at), n);
-		return (ssize_t)n;
-	}
-	if (g->mem && n > g->mem_at - offset)
-		n = (size_t)(g->mem_at - offset);
 	size_t have = 0;
 	while (have < n) {
 		ssize_t k = pread(g->fd, to + have, n - have, (off_t)(offset + have));
@@ -61,6 +51,26 @@ static ssize_t bytes_at(const struct tr_spool_seg *g, uint64_t offset, char *to,
 		have += (size_t)k;
 	}
 	return (ssize_t)have;
+}
+
+/* As many of n bytes as there are. */
+static ssize_t bytes_at(const struct tr_spool_seg *g, uint64_t offset, char *to, size_t n)
+{
+	if (offset >= g->size)
+		return 0;
+	if (n > g->size - offset)
+		n = (size_t)(g->size - offset);
+	if (!g->mem)
+		return file_at(g, offset, to, n);
+	size_t disk = g->mem_at <= offset ? 0 : g->mem_at - offset < n ? g->mem_at - offset : n;
+	ssize_t have = disk ? file_at(g, offset, to, disk) : 0;
+	if (have < 0)
+		return have;
+	/* even where the file is shorter than it was, what is behind it is there */
+	memset(to + have, 0, disk - (size_t)have);
+	if (disk < n)
+		memcpy(to + disk, g->mem + (offset + disk - g->mem_at), n - disk);
+	return (ssize_t)n;
 }
 
 static int head_get(const char *p, const struct tr_spool_seg *g, uint64_t offset,

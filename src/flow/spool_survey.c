@@ -52,6 +52,10 @@ static void goes_on_at(struct walk *w, uint64_t event)
 		struct tr_spool_damage *d = &v->damage[i];
 		if (!w->has_event)
 			v->next_event = event;
+		/* by one in whose place a frame can say so, if there is any */
+		bool can_say = d->is_missing || d->to - d->from >= TR_SPOOL_HEAD;
+		if (!can_say && i + 1 < v->ndamage)
+			continue;
 		d->first_event = v->next_event;
 		d->events = event > v->next_event ? event - v->next_event : 0;
 		v->next_event += d->events;

@@ -98,6 +98,13 @@ static inline uint64_t events_from(size_t i)
 	return n;
 }
 
+static inline void add_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_APPEND);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
 static inline void make_stock(void)
 {
 	char path[160], old[SEG];
@@ -117,9 +124,7 @@ static inline void make_stock(void)
 	assert_int_equal(write(fd, old, sizeof old), SEG);
 	close(fd);
 	seg_path(path, sizeof path, 6);
-	fd = open(path, O_WRONLY | O_APPEND);
-	assert_int_equal(write(fd, "torn", 4), 4);
-	close(fd);
+	add_to(path, "torn");
 	path_of(path, sizeof path, "stray");
 	close(open(path, O_WRONLY | O_CREAT, 0600));
 	keep(&stock);

@@ -171,116 +171,6 @@ static void test_B2_shorter_than_it_was(void **state)
 	assert_int_equal(events(), 0);
 }
 
-/* ---- B3: what is missing */
-
-static void test_B3_missing_segment(void **state)
-{
-	char path[160];
-	struct tr_spool_pos pos;
-	(void)state;
-	open_it(MIB); /* segments of 128 KiB: four frames each */
-	fill(0, 20, 30000);
-	tr_spool_close(&s);
-	seg_path(path, sizeof path, 2);
-	assert_int_equal(unlink(path), 0);
-	open_it(MIB);
-	for (uint32_t n = 0; n < 20; n++) {
-		if (n < 4 || n >= 8)
-			assert_int_equal(get(&pos), n);
-	}
-	assert_int_equal(tr_spool_stats(s)->damaged_frames, 1);
-	assert_int_equal(tr_spool_settle(s, pos), 0);
-	assert_int_equal(events(), 0);
-}
-
-static void test_B3_last_segment_is_missing(void **state)
-{
-	char path[160];
-	struct tr_spool_pos pos;
-	(void)state;
-	open_it(MIB);
-	fill(0, 20, 30000);
-	tr_spool_close(&s);
-	seg_path(path, sizeof path, 5);
-	assert_int_equal(unlink(path), 0);
-	open_it(MIB);
-	fill(20, 21, 30000);
-	for (uint32_t n = 0; n < 21; n++) {
-		if (n < 16 || n >= 20)
-			assert_int_equal(get(&pos), n);
-	}
-	assert_int_equal(tr_spool_settle(s, pos), 0);
-	assert_int_equal(events(), 0);
-	assert_false(has_segment(5)); /* the number isn't used again */
-}
-
-static void damage_slots(bool first, bool second)
-{
-	char path[160];
-	path_of(path, sizeof path, TR_SPOOL_LEDGER);
-	assert_int_equal(size_of(path), 2 * TR_SPOOL_SLOT);
-	if (first)
-		flip(path, 30);
-	if (second)
-		flip(path, TR_SPOOL_SLOT + 30);
-}
-
-static void test_B3_ledger_slots(void **state)
-{
-	char path[160];
-	(void)state;
-	open_it(MIB);
-	fill(0, 20, 30000);
-	settles(0, 10);
-	for (int which = 1; which <= 3; which++) {
-		crash();
-		damage_slots(which & 1, which & 2);
-		open_it(MIB);
-		assert_int_equal(tr_spool_stats(s)->damaged_frames, 0);
-		struct tr_spool_pos pos;
-		int64_t n = get(&pos);
-		/* of two good ones the newer holds; all that is still there when there is none */
-		assert_in_range(n, 0, 10);
-		for (uint32_t next = (uint32_t)n + 1; next < 20; next++)
-			assert_int_equal(get(&pos), next);
-		assert_int_equal(get(&pos), -1);
-		assert_int_equal(tr_spool_stats(s)->damaged_frames, 0);
-	}
-	tr_spool_close(&s);
-	path_of(path, sizeof path, TR_SPOOL_LEDGER);
-	assert_int_equal(unlink(path), 0);
-	open_it(MIB);
-	struct tr_spool_pos pos;
-	assert_in_range(get(&pos), 0, 10);
-}
-
-/* The newer half is lost after what it allowed was done: nothing is missing. */
-static void test_B3_older_slot_names_what_is_unlinked(void **state)
-{
-	struct tr_spool_pos pos;
-	(void)state;
-	open_it(MIB);
-	fill(0, 20, 30000);
-	settles(0, 2);
-	assert_int_equal(tr_spool_save(s), 0);
-	settles(2, 10);
-	assert_int_equal(tr_spool_save(s), 0);
-	assert_false(has_segment(1));
-	struct tr_spool_ledger l;
-	struct tr_spool_found found;
-	int fd = tr_spool_dir_open(dir, false, false, NULL);
-	assert_int_equal(tr_spool_ledger_load(fd, dir, &l, &found, NULL), 0);
-	close(fd);
-	crash();
-	damage_slots(l.seq % 2 == 0, l.seq % 2 == 1);
-	open_it(MIB);
-	for (uint32_t n = 8; n < 20; n++)
-		assert_int_equal(get(&pos), n);
-	assert_int_equal(tr_spool_stats(s)->damaged_frames, 0);
-	assert_int_equal(tr_spool_settle(s, pos), 0);
-	assert_int_equal(events(), 0);
-}
-
 static void test_garbage_files_are_left_alone(void **state)
 {
 	static const char *const names[] = { "0.seg", "core", "0000000000000002.seg.bad",
@@ -434,10 +324,6 @@ int main(void)
 		T(B2_every_torn_end),
 		T(B2_last_frame_is_damaged),
 		T(B2_shorter_than_it_was),
-		T(B3_missing_segment),
-		T(B3_last_segment_is_missing),
-		T(B3_ledger_slots),
-		T(B3_older_slot_names_what_is_unlinked),
 		T(what_cannot_be_read_is_passed_by),
 		T(what_cannot_be_read_is_no_reason_not_to_start),
 		T(what_cannot_be_read_for_a_moment_is_read),

@@ -137,7 +137,7 @@ static bool try_to_append(void)
 	restore(&stock);
 	open_it(MAX);
 	may_fail_thrice();
-	for (uint32_t n = 22; n < 32; n++) {
+	for (uint32_t n = 22; n < 34; n++) {
 		append_again(n);
 		while (n % 2 && again(tr_spool_sync(s)))
 			;
@@ -146,7 +146,7 @@ static bool try_to_append(void)
 	power_fails();
 	open_it(MAX);
 	reads_left(0);
-	for (uint32_t n = 22; n < 32; n++)
+	for (uint32_t n = 22; n < 34; n++)
 		assert_int_equal(get(&pos), n);
 	ends();
 	return failed;
@@ -178,6 +178,71 @@ static void test_reading(void **state)
 	in_each_way(try_to_read);
 }
 
+/* Frames 13 and 14 are damaged, and the last segment is only half as long as it was; frames behind
+ * that aren't on disk yet. */
+static void open_damaged(void)
+{
+	char path[160];
+	restore(&stock);
+	flip_segment(4, FRAME + (off_t)TR_SPOOL_HEAD + 100);
+	flip_segment(4, 2 * (FRAME + (off_t)TR_SPOOL_HEAD) + 10);
+	open_it(MAX);
+	for (uint32_t n = 22; n < 24; n++)
+		assert_int_equal(put(n, FRAME), 0);
+	seg_path(path, sizeof path, 6);
+	assert_int_equal(truncate(path, FRAME + (off_t)TR_SPOOL_HEAD + 50), 0);
+}
+
+static bool try_to_read_damage(void)
+{
+	static const uint32_t good[] = { 6, 7, 12, 15, 16, 17, 18, 19, 20, 22, 23 };
+	struct tr_sb sb = { 0 };
+	struct tr_spool_pos pos;
+	uint32_t events_got;
+	open_damaged();
+	may_fail_thrice();
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		int rc;
+		do
+			rc = tr_spool_read(s, &sb, &pos, &events_got);
+		while (again(rc));
+		assert_int_equal(rc, 1);
+		struct tr_rd r = { sb.p, sb.p + sb.n, false };
+		assert_int_equal(tr_rd_le32(&r), good[i]);
+	}
+	bool failed = fail_nothing();
+	assert_int_equal(get(&pos), -1);
+	assert_int_equal(tr_spool_stats(s)->damaged_frames, 2);
+	assert_int_equal(tr_spool_settle(s, pos), 0);
+	assert_int_equal(events(), 0);
+	tr_sb_free(&sb);
+	return failed;
+}
+
+static void test_reading_damage(void **state)
+{
+	(void)state;
+	in_each_way(try_to_read_damage);
+}
+
+/* One that can't be opened for so long that it would be passed by, which needs to open it, too. */
+static void test_opening_to_read(void **state)
+{
+	struct tr_sb sb = { 0 };
+	struct tr_spool_pos pos;
+	uint32_t n;
+	(void)state;
+	restore(&stock);
+	open_it(MAX);
+	fail_calls(FILES, 1, 9, EIO);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(tr_spool_read(s, &sb, &pos, &n), -EIO);
+	fail_nothing();
+	reads_left(0);
+	ends();
+	tr_sb_free(&sb);
+}
+
 /* ---- letting go */
 
 /* What is settled may come again after a crash, and what isn't does. */
@@ -190,6 +255,7 @@ static bool try_to_settle(void)
 	for (size_t i = 0; i < NLEFT - 2; i++) {
 		pos = read_again(left[i]);
 		tr_spool_settle(s, pos);
+		tr_spool_settle(s, pos); /* changes nothing */
 		if (i % 3 == 0)
 			tr_spool_save(s);
 		assert_int_equal(events(), events_from(i + 1));
@@ -251,6 +317,59 @@ static void test_dropping(void **state)
 {
 	(void)state;
 	in_each_way(try_to_drop);
+}
+
+/* What was dropped stays so, whatever is left of it on disk. */
+static bool try_to_drop_one(void)
+{
+	int64_t n;
+	restore(&stock);
+	open_it(MAX);
+	may_fail_thrice();
+	while (again(n = tr_spool_drop_oldest(s)))
+		;
+	bool failed = fail_nothing();
+	/* where nothing of it can be read, the next one goes, too */
+	bool exact = way.err != EIO;
+	power_fails();
+	open_it(MAX);
+	if (exact) {
+		assert_int_equal(n, events_from(2) - events_from(6));
+		assert_int_equal(events(), events_from(0) - (uint64_t)n);
+		assert_false(has_segment(4));
+	}
+	struct tr_spool_pos pos;
+	assert_int_equal(get(&pos), 6);
+	assert_int_equal(get(&pos), 7);
+	if (exact)
+		reads_left(6);
+	return failed;
+}
+
+static void test_dropping_one(void **state)
+{
+	(void)state;
+	in_each_way(try_to_drop_one);
+}
+
+/* Whenever the ledger is saved, what it says is true for the next start. */
+static void test_saved_at_each_frame(void **state)
+{
+	struct tr_spool_pos pos;
+	(void)state;
+	for (size_t n = 1; n < NLEFT; n++) {
+		restore(&stock);
+		open_it(MAX);
+		for (size_t i = 0; i < n; i++)
+			assert_int_equal(get(&pos), left[i]);
+		assert_int_equal(tr_spool_settle(s, pos), 0);
+		assert_int_equal(tr_spool_save(s), 0);
+		power_fails();
+		open_it(MAX);
+		assert_int_equal(events(), events_from(n));
+		reads_left(n);
+		ends();
+	}
 }
 
 /* All but the last one is delivered, so that there is room again; in the end that one, too. */
@@ -317,6 +436,7 @@ static void test_closing(void **state)
 	(void)state;
 	in_each_way(try_to_close);
 }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -326,6 +446,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reading, setup_stock, forget_stock),
 		cmocka_unit_test_setup_teardown(test_settling, setup_stock, forget_stock),
 		cmocka_unit_test_setup_teardown(test_dropping, setup_stock, forget_stock),
+		cmocka_unit_test_setup_teardown(test_reading_damage, setup_stock, forget_stock),
+		cmocka_unit_test_setup_teardown(test_opening_to_read, setup_stock, forget_stock),
+		cmocka_unit_test_setup_teardown(test_dropping_one, setup_stock, forget_stock),
+		cmocka_unit_test_setup_teardown(test_saved_at_each_frame, setup_stock,
+						forget_stock),
 		cmocka_unit_test_setup_teardown(test_making_room, setup_stock, forget_stock),
 		cmocka_unit_test_setup_teardown(test_closing, setup_stock, forget_stock),
 	};
