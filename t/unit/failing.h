@@ -24,15 +24,16 @@
 enum failing { NOTHING, FILES, TRANSFERS, ALLOCATIONS };
 
 static struct {
-	enum failing what;
-	unsigned first, last, seen; /* calls, counted from 1 */
-	int err;                    /* TRANSFERS: 0 makes half of one */
-	bool ours;                  /* only what our own libraries and plugins call */
-	unsigned nfsyncs;           /* that worked */
+	_Atomic enum failing what;
+	unsigned first, last;  /* calls, counted from 1 */
+	_Atomic unsigned seen; /* on any thread */
+	int err;               /* TRANSFERS: 0 makes half of one */
+	bool ours;             /* only what our own libraries and plugins call */
+	bool everywhere;       /* on each thread, not only on the one that says so */
+	unsigned nfsyncs;      /* that worked */
 } failing;
 
-/* It is this thread's calls alone that fail. */
-static __thread bool is_failing_thread;
+static __thread bool is_failing_thread, is_resolving;
 
 /* The first-th call fails, and all up to the last-th. */
 static inline void fail_calls(enum failing what, unsigned first, unsigned last, int err)
@@ -61,8 +62,11 @@ static inline bool is_ours(const void *caller)
 
 static inline bool fails_for(enum failing what, const void *caller)
 {
-	if (failing.what != what || !is_failing_thread || (failing.ours && !is_ours(caller)) ||
-	    ++failing.seen < failing.first || failing.seen > failing.last)
+	if (failing.what != what || !(is_failing_thread || failing.everywhere) || is_resolving ||
+	    (failing.ours && !is_ours(caller)))
+		return false;
+	unsigned n = ++failing.seen;
+	if (n < failing.first || n > failing.last)
 		return false;
 	errno = failing.err;
 	return true;
@@ -73,10 +77,9 @@ static inline bool fails_for(enum failing what, const void *caller)
 
 static inline void *next_of(const char *name)
 {
-	enum failing what = failing.what;
-	failing.what = NOTHING; /* dlsym may allocate */
+	is_resolving = true; /* dlsym may allocate */
 	void *f = dlsym(RTLD_NEXT, name);
-	failing.what = what;
+	is_resolving = false;
 	return f;
 }
 
