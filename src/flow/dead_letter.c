@@ -99,34 +99,52 @@ static int is_letter_file(const struct dirent *de)
 	return tr_str_ends(tr_str_c(de->d_name), TR_STR(".ndjson"));
 }
 
+/* As many as can be read. 0, or why the rest can't be. */
 static int count_lines(const char *path, int64_t *n)
 {
-	struct tr_sb sb = { 0 };
-	int rc = tr_io_read_own(path, 2 * FILE_BYTES, &sb, NULL);
+	char chunk[16384];
+	ssize_t k;
 	*n = 0;
-	for (size_t i = 0; rc == 0 && i < sb.n; i++)
-		*n += sb.p[i] == '\n';
-	tr_sb_free(&sb);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	while ((k = read(fd, chunk, sizeof chunk)) > 0 || (k < 0 && errno == EINTR))
+		for (const char *p = chunk, *end = chunk + (k > 0 ? k : 0);
+		     (p = memchr(p, '\n', (size_t)(end - p))); p++)
+			++*n;
+	int rc = k < 0 ? -errno : 0;
+	close(fd);
 	return rc;
 }
 
-/* Removes the oldest files until another one fits. Names sort by time. */
-static void remove_oldest(struct tr_dead_letter *d)
+static void remove_file(struct tr_dead_letter *d, const char *path)
+{
+	int64_t lines;
+	int rc = count_lines(path, &lines);
+	if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM)
+		return; /* it goes another time */
+	if (unlink(path) < 0)
+		return;
+	tr_metric_add(d->removed, lines);
+	if (rc < 0) /* it goes all the same, or there could be any number of such */
+		tr_log(TR_LOG_ERROR, d->sink,
+		       "dead letters: %s can't be counted: %s: it is removed", path, strerror(-rc));
+}
+
+/* Removes the oldest files until one of `bytes` fits. Names sort by time. */
+static void remove_oldest(struct tr_dead_letter *d, off_t bytes)
 {
 	struct dirent **list;
 	char path[PATH_MAX];
 	struct stat st;
-	off_t total = 0;
+	off_t total = bytes;
 	int n = scandir(d->dir, &list, is_letter_file, by_name);
 	for (int i = n - 1; i >= 0; i--) {
 		snprintf(path, sizeof path, "%s/%s", d->dir, list[i]->d_name);
-		if (lstat(path, &st) == 0)
+		if (lstat(path, &st) == 0 && S_ISREG(st.st_mode)) {
 			total += st.st_size;
-		if (total > TOTAL_BYTES - FILE_BYTES) {
-			int64_t lines;
-			/* it goes another time when they can't be counted now */
-			if (count_lines(path, &lines) == 0 && unlink(path) == 0)
-				tr_metric_add(d->removed, lines);
+			if (total > TOTAL_BYTES)
+				remove_file(d, path);
 		}
 		free(list[i]);
 	}
@@ -135,13 +153,13 @@ static void remove_oldest(struct tr_dead_letter *d)
 }
 
 /* Not while the letters are being sent again: whoever does that has the directory locked. */
-static void make_room(struct tr_dead_letter *d)
+static void make_room(struct tr_dead_letter *d, off_t bytes)
 {
 	int fd = open(d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	if (flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-		remove_oldest(d);
+		remove_oldest(d, bytes);
 	close(fd);
 }
 
@@ -154,7 +172,8 @@ static bool hold_file(struct tr_dead_letter *d)
 	return fstat(d->fd, &st) == 0 && st.st_nlink > 0;
 }
 
-static int next_file(struct tr_dead_letter *d, struct tr_err *e)
+/* One that has room for a letter of so many bytes. */
+static int next_file(struct tr_dead_letter *d, off_t bytes, struct tr_err *e)
 {
 	char path[PATH_MAX];
 	if (d->fd >= 0)
@@ -164,15 +183,16 @@ static int next_file(struct tr_dead_letter *d, struct tr_err *e)
 	int rc = tr_io_own_dir(d->dir, e);
 	if (rc < 0)
 		return rc;
-	make_room(d);
+	make_room(d, bytes > FILE_BYTES ? bytes : FILE_BYTES);
 	snprintf(path, sizeof path, "%s/%020lld-%06u.ndjson", d->dir, (long long)tr_wall_ns(),
 		 d->seq++);
 	d->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (d->fd < 0)
 		return tr_err_sys(e, "create %s", path);
-	if (!hold_file(d)) /* taken before there was anything in it */
-		return tr_err_set(e, -EAGAIN, "%s is being sent again", path);
-	rc = tr_io_fsync_dir(d->dir, e);
+	if (hold_file(d))
+		rc = tr_io_fsync_dir(d->dir, e);
+	else /* taken before there was anything in it */
+		rc = tr_err_set(e, -EAGAIN, "%s is being sent again", path);
 	if (rc < 0) { /* the next one is another one, or this name is never durable */
 		close(d->fd);
 		d->fd = -1;
@@ -189,7 +209,7 @@ static void write_letter(void *arg)
 	pthread_mutex_lock(&d->io);
 	l->rc = 0;
 	if (d->size + (off_t)l->text.n > FILE_BYTES || !hold_file(d))
-		l->rc = next_file(d, &e);
+		l->rc = next_file(d, (off_t)l->text.n, &e);
 	if (l->rc == 0 && (l->rc = tr_io_write_all(d->fd, l->text.p, l->text.n)) == 0 &&
 	    fdatasync(d->fd) < 0)
 		l->rc = -errno;

@@ -99,18 +99,22 @@ static int lock(int fd)
 	return 0;
 }
 
-/* The name still is that of the file that is open. */
-static bool is_in_place(const struct tr_letter_file *f, struct stat *st)
+/* The name still is that of the file that is open: 1; 0: it isn't; or a negative errno. */
+static int is_in_place(const struct tr_letter_file *f, struct stat *st)
 {
 	struct stat now;
-	return fstat(fileno(f->in), st) == 0 && lstat(f->path, &now) == 0 &&
-	       now.st_ino == st->st_ino && now.st_dev == st->st_dev;
+	if (fstat(fileno(f->in), st) < 0)
+		return -errno;
+	if (lstat(f->path, &now) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return now.st_ino == st->st_ino && now.st_dev == st->st_dev;
 }
 
 int tr_letter_open(struct tr_letter_file *f, struct tr_err *e)
 {
 	struct stat st;
-	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* a pipe without a writer doesn't hold it up */
+	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return tr_err_sys(e, "open %s", f->path);
 	f->in = fdopen(fd, "r");
@@ -123,15 +127,18 @@ int tr_letter_open(struct tr_letter_file *f, struct tr_err *e)
 		tr_err_set(e, rc, "%s is being sent again by somebody else", f->path);
 	else if (rc < 0)
 		tr_err_set(e, rc, "lock %s: %s", f->path, strerror(-rc));
-	else if (!is_in_place(f, &st))
+	else if ((rc = is_in_place(f, &st)) < 0)
+		tr_err_set(e, rc, "stat %s: %s", f->path, strerror(-rc));
+	else if (rc == 0)
 		rc = tr_err_set(e, -ENOENT, "%s is gone", f->path);
 	else if (!S_ISREG(st.st_mode))
 		rc = tr_err_set(e, -EINVAL, "%s is no regular file", f->path);
-	else
-		f->size = st.st_size;
-	if (rc < 0)
+	if (rc < 0) {
 		close_file(f);
-	return rc;
+		return rc;
+	}
+	f->size = st.st_size;
+	return 0;
 }
 
 int tr_letter_next(struct tr_letter_file *f, tr_str *line, struct tr_err *e)
@@ -215,10 +222,12 @@ int tr_letter_settle(struct tr_letter_file *f, uint64_t *left, struct tr_err *e)
 {
 	struct tr_sb rest = { 0 };
 	struct stat st;
-	int rc = 0;
 	if (!f->in)
 		return 0;
-	if (is_in_place(f, &st)) { /* else its letters were moved or removed by somebody */
+	int rc = is_in_place(f, &st);
+	if (rc < 0)
+		tr_err_set(e, rc, "stat %s: %s", f->path, strerror(-rc));
+	if (rc > 0) { /* else its letters were moved or removed by somebody */
 		off_t done = atomic_load(&f->done);
 		rc = rest_of(f, done, st.st_size, &rest);
 		if (rc < 0) {

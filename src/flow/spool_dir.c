@@ -38,6 +38,8 @@ static int make_dir(const char *path, struct tr_err *e)
 	struct stat st;
 	if (stat(path, &st) == 0)
 		return 0;
+	if (errno != ENOENT)
+		return tr_err_sys(e, "stat %s", path);
 	int rc = tr_io_mkdirs(path, e);
 	for (int i = 0; rc == 0 && i < 2; i++) {
 		snprintf(up, sizeof up, "%s%s", path, i ? "/.." : "/../..");
@@ -94,13 +96,17 @@ int tr_spool_dir_list(int dir, const char *path, struct tr_spool_file **files, s
 	}
 	const struct dirent *de;
 	while (rc == 0 && (de = readdir(d))) {
-		struct stat st;
+		struct stat st = { 0 };
 		uint64_t number;
 		if (is_ours(de->d_name))
 			continue;
-		if (!seg_number(de->d_name, &number) ||
-		    fstatat(dir, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !S_ISREG(st.st_mode)) {
+		bool is_seg = seg_number(de->d_name, &number);
+		if (is_seg && fstatat(dir, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			if (errno != ENOENT) /* else it was delivered meanwhile */
+				rc = tr_err_sys(e, "stat %s/%s", path, de->d_name);
+			continue;
+		}
+		if (!is_seg || !S_ISREG(st.st_mode)) {
 			if (stray)
 				stray(ctx, de->d_name);
 			continue;

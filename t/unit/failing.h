@@ -4,6 +4,7 @@
 #ifndef TR_T_UNIT_FAILING_H
 #define TR_T_UNIT_FAILING_H
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -106,6 +107,11 @@ TAKE_OVER(int, unlink, (const char *path), (path))
 TAKE_OVER(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags))
 TAKE_OVER(int, mkdir, (const char *path, mode_t mode), (path, mode))
 TAKE_OVER(int, flock, (int fd, int op), (fd, op))
+TAKE_OVER(int, stat, (const char *path, struct stat *st), (path, st))
+TAKE_OVER(int, lstat, (const char *path, struct stat *st), (path, st))
+TAKE_OVER(int, fstat, (int fd, struct stat *st), (fd, st))
+TAKE_OVER(int, fstatat, (int fd, const char *path, struct stat *st, int flags),
+	  (fd, path, st, flags))
 
 /* Nothing has to be on a real disk here. */
 int fsync(int fd)
@@ -242,6 +248,16 @@ static inline void in_each_way(bool (*try)(void))
 		in_way(TRANSFERS, 0, for_good, try); /* in part */
 		in_way(ALLOCATIONS, ENOMEM, for_good, try);
 	}
+}
+
+static inline void empty_dir(const char *path)
+{
+	DIR *d = opendir(path);
+	const struct dirent *de;
+	while (d && (de = readdir(d)))
+		unlinkat(dirfd(d), de->d_name, 0);
+	if (d)
+		closedir(d);
 }
 
 #endif

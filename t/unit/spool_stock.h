@@ -46,20 +46,10 @@ static inline void keep(struct files *f)
 	closedir(d);
 }
 
-static inline void empty_dir(void)
-{
-	DIR *d = opendir(dir);
-	const struct dirent *de;
-	while (d && (de = readdir(d)))
-		unlinkat(dirfd(d), de->d_name, 0);
-	if (d)
-		closedir(d);
-}
-
 static inline void restore(const struct files *f)
 {
 	tr_spool_close(&s);
-	empty_dir();
+	empty_dir(dir);
 	for (size_t i = 0; i < f->n; i++) {
 		char path[160];
 		path_of(path, sizeof path, f->v[i].name);

@@ -47,7 +47,7 @@ static void test_opening(void **state)
 static bool try_to_make(void)
 {
 	tr_spool_close(&s);
-	empty_dir();
+	empty_dir(dir);
 	rmdir(dir);
 	failing.nfsyncs = 0;
 	may_fail();
