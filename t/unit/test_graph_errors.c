@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "flow/spool.h"
+#include "config/mem.h"
 #include "run/graph.h"
 
 static char dir[64];
@@ -62,14 +64,20 @@ static const char text[] =
 	"  console: {type: console, inputs: [parse], batch: {max_events: 100%2$d}}\n"
 	"  prometheus: {type: prometheus, inputs: [parse], listen: 'unix://%1$s/metrics%2$d'}\n";
 
-static struct tr_config *load(int i)
+static char path[96];
+static const char *paths[] = { path };
+
+static void write_config(int i)
 {
-	char path[96];
-	const char *paths[] = { path };
 	snprintf(path, sizeof path, "%s/tailrace.yaml", dir);
 	FILE *f = fopen(path, "w");
 	fprintf(f, text, dir, i);
 	fclose(f);
+}
+
+static struct tr_config *load(int i)
+{
+	write_config(i);
 	struct tr_diag *diag = tr_diag_new();
 	struct tr_config *c = tr_config_load(paths, 1, diag);
 	if (!c)
@@ -121,6 +129,7 @@ static void test_opening(void **state)
 }
 
 static int next_config = 2;
+static unsigned nbroken;
 
 static bool try_to_reload(void)
 {
@@ -151,6 +160,120 @@ static void test_reloading(void **state)
 	tr_config_free(&config);
 }
 
+/* ---- loading a configuration */
+
+/* What comes of a pool is of large pieces: each of its own pieces counts. */
+void *tr_mem_alloc(struct tr_mem *m, size_t n)
+{
+	if (fails(ALLOCATIONS)) {
+		m->failed = true;
+		return NULL;
+	}
+	return REAL(tr_mem_alloc)(m, n);
+}
+
+static bool try_to_load(void)
+{
+	may_fail();
+	struct tr_diag *diag = tr_diag_new();
+	struct tr_config *c = diag ? tr_config_load(paths, 1, diag) : NULL;
+	bool failed = fail_nothing();
+	assert_true(c || failed);
+	tr_config_free(&c);
+	tr_diag_free(&diag);
+	return failed;
+}
+
+static void test_loading(void **state)
+{
+	(void)state;
+	write_config(1);
+	in_way(ALLOCATIONS, ENOMEM, false, try_to_load);
+	in_way(FILES, EIO, false, try_to_load);
+}
+
+/* ---- going back, while calls fail */
+
+static bool fails_when_back; /* from when what was opened in vain is closed */
+
+void tr_leave(struct tr_host *h, uint64_t last_era)
+{
+	if (fails_when_back)
+		may_fail();
+	fails_when_back = false;
+	REAL(tr_leave)(h, last_era);
+}
+
+/* A source can't be opened, after the old ones were closed, and they are opened again; where that
+ * can't be done either, it is said, and the agent is to be started anew. */
+static bool try_to_go_back(void)
+{
+	struct tr_err e = { 0 };
+	struct tr_reloaded what = { 0 };
+	char dir_in_the_way[96];
+	struct tr_config *c = load(2);
+	snprintf(dir_in_the_way, sizeof dir_in_the_way, "%s/net2", dir);
+	mkdir(dir_in_the_way, 0700);
+	fails_when_back = true;
+	assert_true(tr_graph_reload(&g, c, &what, &e) < 0);
+	bool failed = fail_nothing();
+	assert_non_null(strstr(e.msg, "net"));
+	if (what.broken) {
+		assert_true(failed);
+		nbroken++;
+		tr_graph_close(&g);
+		memset(&g, 0, sizeof g);
+		assert_int_equal(tr_graph_open(&g, config, false, &e), 0);
+	}
+	return failed;
+}
+
+static void test_going_back(void **state)
+{
+	struct tr_err e = { 0 };
+	(void)state;
+	config = load(1);
+	assert_int_equal(tr_graph_open(&g, config, false, &e), 0);
+	in_way(ALLOCATIONS, ENOMEM, false, try_to_go_back);
+	assert_true(nbroken > 0 || !can_fail_allocations());
+	assert_int_equal(tr_graph_close(&g), 0);
+	tr_config_free(&config);
+}
+
+/* ---- a chain that has events that it can't pass on for want of memory */
+
+static int64_t skew_ns;
+static bool never_dry;
+
+int64_t tr_mono_ns(void)
+{
+	return REAL(tr_mono_ns)() + skew_ns;
+}
+
+bool tr_stage_idle(struct tr_stage *s)
+{
+	if (never_dry)
+		skew_ns += TR_SEC;
+	never_dry &= skew_ns < 12 * TR_SEC;
+	return !never_dry && REAL(tr_stage_idle)(s);
+}
+
+/* It is waited for only so long, and then the old graph goes on. */
+static void test_never_dry(void **state)
+{
+	struct tr_err e = { 0 };
+	struct tr_reloaded what = { 0 };
+	(void)state;
+	config = load(1);
+	assert_int_equal(tr_graph_open(&g, config, false, &e), 0);
+	never_dry = true;
+	assert_int_equal(tr_graph_reload(&g, load(2), &what, &e), -ENOMEM);
+	assert_false(what.broken || never_dry);
+	assert_int_equal(tr_graph_reload(&g, load(2), &what, &e), 0);
+	assert_int_equal(tr_graph_close(&g), 0);
+	tr_config_free(&config);
+}
+
 /* ---- a frame of the disk buffer that is whole, but can't be decoded */
 
 static bool says_metric(const char *line)
@@ -174,14 +297,14 @@ static void wait_for_metric(const char *line)
 /* It is counted and passed over, and gone for good. */
 static void test_undecodable(void **state)
 {
-	char path[96];
+	char spool[96];
 	struct tr_spool *s;
 	struct tr_err e = { 0 };
 	(void)state;
-	snprintf(path, sizeof path, "%s/data/spool/loki", dir);
-	struct tr_spool_cfg cfg = { path, "loki", 1 << 30 };
+	snprintf(spool, sizeof spool, "%s/data/spool/loki", dir);
+	struct tr_spool_cfg cfg = { spool, "loki", 1 << 30 };
 	config = load(1);
-	assert_int_equal(tr_io_mkdirs(path, NULL), 0);
+	assert_int_equal(tr_io_mkdirs(spool, NULL), 0);
 	assert_int_equal(tr_spool_open(&cfg, &s, &e), 0);
 	assert_int_equal(tr_spool_append(s, TR_STR("neither packed nor plain"), 3), 0);
 	tr_spool_close(&s);
@@ -202,6 +325,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_opening, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reloading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_loading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_going_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_never_dry, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_undecodable, setup, teardown),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
