@@ -184,10 +184,34 @@ static bool try_to_load(void)
 	return failed;
 }
 
+/* Of everything that a configuration can have: a file's text, an alias, all of an expression. */
+static void write_rich_config(void)
+{
+	snprintf(path, sizeof path, "%s/secret", dir);
+	FILE *f = fopen(path, "w");
+	fprintf(f, "t");
+	fclose(f);
+	snprintf(path, sizeof path, "%s/tailrace.yaml", dir);
+	f = fopen(path, "w");
+	fprintf(f,
+		"data_dir: %1$s/data\n"
+		"sources:\n"
+		"  in: {type: file, include: [%1$s/*.log], labels: {host: '${HOSTNAME}'}}\n"
+		"transforms:\n"
+		"  part: {type: filter, inputs: ['i*'], where: 'a in (\"x\", \"y\", 1) and not "
+		"(b =~ \"^z\" or timestamp > \"2026-11-21T00:00:00Z\") and exists(c)'}\n"
+		"sinks:\n"
+		"  a: {type: influxdb, inputs: [part], url: 'http://127.0.0.1:1', database: "
+		"'${file:%1$s/secret}', batch: &b {max_wait: 2s}}\n"
+		"  c: {type: loki, inputs: [part], url: 'http://127.0.0.1:1', batch: *b}\n",
+		dir);
+	fclose(f);
+}
+
 static void test_loading(void **state)
 {
 	(void)state;
-	write_config(1);
+	write_rich_config();
 	in_way(ALLOCATIONS, ENOMEM, false, try_to_load);
 	in_way(FILES, EIO, false, try_to_load);
 }
