@@ -3,11 +3,11 @@
  * is on disk, all of it reaches the sink once, and no memory stays charged. What the engine does
  * around its task (turns, io threads, the clock) is done here, in turn. */
 #include "failing.h"
+#include "quiet.h"
 #include "view.h"
 
 #include "base/clock.h"
 #include "base/io.h"
-#include "base/log.h"
 #include "run/graph.h"
 
 #define NVIEWS 6
@@ -57,14 +57,6 @@ int tr_loop_io(struct tr_loop *l, void (*fn)(void *arg), void (*done)(void *arg)
 	io.done = done;
 	io.arg = arg;
 	return 0;
-}
-
-/* What is logged isn't shown: there is a lot of it. */
-void tr_log(enum tr_log_level level, const char *component, const char *fmt, ...)
-{
-	(void)level;
-	(void)component;
-	(void)fmt;
 }
 
 static struct tr_graph g;
@@ -398,7 +390,8 @@ static void end_after(unsigned turns, enum ending how)
 	if (how == REMOVED)
 		tr_disk_leave(h.disk);
 	close_it();
-	/* what wasn't acknowledged is read again, and what was is on disk, was sent or is counted */
+	/* what wasn't acknowledged is read again, and what was is on disk, was sent or is counted
+	 */
 	uint64_t n = ngot + ledger.counters.discarded[TR_REASON_REMOVED];
 	open_it(1 << 20);
 	n += tr_disk_events(h.disk);

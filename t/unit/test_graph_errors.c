@@ -3,13 +3,13 @@
  * after the other fails, or one call on a file: it says what is wrong and what was there goes on,
  * or it works. */
 #include "failing.h"
+#include "quiet.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/io.h"
-#include "base/log.h"
 #include "flow/spool.h"
 #include "config/mem.h"
 #include "run/graph.h"
@@ -22,23 +22,6 @@ static void says_why(const struct tr_err *e)
 {
 	if (!strstr(e->msg, "out of memory") && !strstr(e->msg, strerror(way.err)))
 		fail_msg("%s", e->msg);
-}
-
-/* What is logged isn't shown: there is a lot of it. */
-void tr_log(enum tr_log_level level, const char *component, const char *fmt, ...)
-{
-	(void)level;
-	(void)component;
-	(void)fmt;
-}
-
-void tr_log_gated(struct tr_log_gate *gate, enum tr_log_level level, const char *component,
-		  const char *fmt, ...)
-{
-	(void)gate;
-	(void)level;
-	(void)component;
-	(void)fmt;
 }
 
 static const char text[] =

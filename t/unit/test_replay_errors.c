@@ -2,11 +2,11 @@
 /* Dead letters are sent again while one call after the other fails, on whatever thread: each letter
  * is delivered or still in its file, and what failed can be done again. */
 #include "failing.h"
+#include "quiet.h"
 
 #include <signal.h>
 
 #include "base/io.h"
-#include "base/log.h"
 #include "config/config.h"
 #include "run/replay.h"
 #include "run/run.h"
@@ -15,23 +15,6 @@
 
 static char dir[64], letters[128], out[128];
 static struct tr_config *config;
-
-/* What is logged isn't shown: there is a lot of it. */
-void tr_log(enum tr_log_level level, const char *component, const char *fmt, ...)
-{
-	(void)level;
-	(void)component;
-	(void)fmt;
-}
-
-void tr_log_gated(struct tr_log_gate *gate, enum tr_log_level level, const char *component,
-		  const char *fmt, ...)
-{
-	(void)gate;
-	(void)level;
-	(void)component;
-	(void)fmt;
-}
 
 static int setup(void **state)
 {

@@ -16,6 +16,13 @@ static int try_open_saying(const char *what)
 	return rc;
 }
 
+#define IN_EACH_WAY(test, try)         \
+	static void test(void **state) \
+	{                              \
+		(void)state;           \
+		in_each_way(try);      \
+	}
+
 /* ---- opening */
 
 static bool try_to_open(void)
@@ -38,11 +45,7 @@ static bool try_to_open(void)
 	return failed;
 }
 
-static void test_opening(void **state)
-{
-	(void)state;
-	in_each_way(try_to_open);
-}
+IN_EACH_WAY(test_opening, try_to_open)
 
 static bool try_to_make(void)
 {
@@ -62,11 +65,7 @@ static bool try_to_make(void)
 	return failed;
 }
 
-static void test_making(void **state)
-{
-	(void)state;
-	in_each_way(try_to_make);
-}
+IN_EACH_WAY(test_making, try_to_make)
 
 /* ---- what is called again when it fails */
 
@@ -152,11 +151,7 @@ static bool try_to_append(void)
 	return failed;
 }
 
-static void test_appending(void **state)
-{
-	(void)state;
-	in_each_way(try_to_append);
-}
+IN_EACH_WAY(test_appending, try_to_append)
 
 /* ---- reading */
 
@@ -172,11 +167,7 @@ static bool try_to_read(void)
 	return failed;
 }
 
-static void test_reading(void **state)
-{
-	(void)state;
-	in_each_way(try_to_read);
-}
+IN_EACH_WAY(test_reading, try_to_read)
 
 /* Frames 13 and 14 are damaged, and the last segment is only half as long as it was; frames behind
  * that aren't on disk yet. */
@@ -219,11 +210,7 @@ static bool try_to_read_damage(void)
 	return failed;
 }
 
-static void test_reading_damage(void **state)
-{
-	(void)state;
-	in_each_way(try_to_read_damage);
-}
+IN_EACH_WAY(test_reading_damage, try_to_read_damage)
 
 /* One that can't be opened for so long that it would be passed by, which needs to open it, too. */
 static void test_opening_to_read(void **state)
@@ -273,11 +260,7 @@ static bool try_to_settle(void)
 	return failed;
 }
 
-static void test_settling(void **state)
-{
-	(void)state;
-	in_each_way(try_to_settle);
-}
+IN_EACH_WAY(test_settling, try_to_settle)
 
 /* What is dropped is counted, once; what isn't stays. */
 static bool try_to_drop(void)
@@ -313,11 +296,7 @@ static bool try_to_drop(void)
 	return failed;
 }
 
-static void test_dropping(void **state)
-{
-	(void)state;
-	in_each_way(try_to_drop);
-}
+IN_EACH_WAY(test_dropping, try_to_drop)
 
 /* What was dropped stays so, whatever is left of it on disk. */
 static bool try_to_drop_one(void)
@@ -346,11 +325,7 @@ static bool try_to_drop_one(void)
 	return failed;
 }
 
-static void test_dropping_one(void **state)
-{
-	(void)state;
-	in_each_way(try_to_drop_one);
-}
+IN_EACH_WAY(test_dropping_one, try_to_drop_one)
 
 /* Whenever the ledger is saved, what it says is true for the next start. */
 static void test_saved_at_each_frame(void **state)
@@ -408,11 +383,7 @@ static bool try_to_make_room(void)
 	return failed;
 }
 
-static void test_making_room(void **state)
-{
-	(void)state;
-	in_each_way(try_to_make_room);
-}
+IN_EACH_WAY(test_making_room, try_to_make_room)
 
 /* What was synced is there. */
 static bool try_to_close(void)
@@ -431,11 +402,7 @@ static bool try_to_close(void)
 	return failed;
 }
 
-static void test_closing(void **state)
-{
-	(void)state;
-	in_each_way(try_to_close);
-}
+IN_EACH_WAY(test_closing, try_to_close)
 
 int main(void)
 {

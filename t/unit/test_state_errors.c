@@ -2,11 +2,11 @@
 /* Saved state and dead letters when the calls of saving, loading, writing and sending again fail,
  * one after the other: what was there stays, and the message says what failed and why. */
 #include "failing.h"
+#include "quiet.h"
 #include "view.h"
 
 #include "base/clock.h"
 #include "base/io.h"
-#include "base/log.h"
 #include "flow/checkpoint.h"
 #include "flow/dead_letter.h"
 #include "flow/letter_file.h"
@@ -27,31 +27,6 @@ static int teardown(void **state)
 	(void)state;
 	empty_dir(dir);
 	return rmdir(dir);
-}
-
-/* What is logged isn't shown: there is a lot of it. */
-static char said[512];
-
-void tr_log(enum tr_log_level level, const char *component, const char *fmt, ...)
-{
-	va_list ap;
-	(void)level;
-	(void)component;
-	va_start(ap, fmt);
-	vsnprintf(said, sizeof said, fmt, ap);
-	va_end(ap);
-}
-
-void tr_log_gated(struct tr_log_gate *gate, enum tr_log_level level, const char *component,
-		  const char *fmt, ...)
-{
-	va_list ap;
-	(void)gate;
-	(void)level;
-	(void)component;
-	va_start(ap, fmt);
-	vsnprintf(said, sizeof said, fmt, ap);
-	va_end(ap);
 }
 
 static void says(const char *msg, const char *what, int rc)
