@@ -413,7 +413,8 @@ static void carry_out(const struct rule *r, struct fault *f)
 		syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
 		break;
 	case STOP:
-		syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
+		/* this very thread, so that it is before the call that it stops */
+		syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), SIGSTOP);
 		break;
 	case SHIFT:
 		f->clock_s = r->n;
