@@ -81,6 +81,11 @@ static void found(struct source *s, struct verdict *v, const struct known *k, st
 	/* without `rotated` what was moved away is finished only by the descriptor that is open */
 	bool more = k->more && (live || c->wanted || s->cfg->rotated == ROTATED_AUTO);
 	stop_if_changed(s, g);
+	/* nothing was read of it: what is open was emptied before that, so isn't what was copied */
+	if (moved && k->mark.at == 0 && k->head.n == 0 && c->head_n > 0) {
+		gen_close(s, g);
+		gen_queue(s, g, QUEUE_NONE);
+	}
 	gen_set_id(s, g, &c->st.id);
 	gen_set_path(s, g, c->path);
 	pthread_mutex_lock(&s->lock);
@@ -295,7 +300,8 @@ static void tidy_logs(struct source *s, struct verdict *v)
 
 /* Something was read, or written, of a generation that seems to be gone since it was looked for:
  * another file may have been taken for a stranger that is its copy. Or a walk found it elsewhere.
- * Or one that seems to be where it was turned out not to be, or wasn't known by its content yet. */
+ * Or one that seems to be where it was turned out not to be, or wasn't known by its content yet, as
+ * it is now or is about to be: its copy was taken for a stranger. */
 static bool is_outdated(const struct verdict *v)
 {
 	for (size_t i = 0; i < v->j.nknown; i++) {
@@ -305,15 +311,18 @@ static bool is_outdated(const struct verdict *v)
 		struct file_stat st;
 		if (k->fate == FATE_LOST && g->path && (!was || strcmp(g->path, was) != 0))
 			return true;
+		if (g->opening && k->mark.at == 0 && k->head.n == 0)
+			return true;
 		if (g->fd < 0)
 			continue;
 		if (k->fate == FATE_SAME) {
-			if ((g->changed && !k->changed) || (k->mark.at == 0 && g->read.at))
+			if ((g->changed && !k->changed) ||
+			    (k->mark.at == 0 && (g->read.at || g->head.n > k->head.n)))
 				return true;
 			continue;
 		}
 		if (g->read.at != k->mark.at ||
-		    (file_stat_fd(g->fd, &st) == 0 && st.size != k->size))
+		    (file_stat_fd(g->fd, &st) == 0 && st.size != k->latest_size))
 			return true;
 	}
 	return false;

@@ -40,6 +40,11 @@ int file_stat_fd(int fd, struct file_stat *st)
 	return stat_x(fd, "", AT_EMPTY_PATH | AT_STATX_SYNC_AS_STAT, st);
 }
 
+bool file_was_emptied(const struct file_stat *st, uint64_t size, int64_t mtime_ns)
+{
+	return st->size < size || (st->size == 0 && st->mtime_ns != mtime_ns);
+}
+
 int file_open(const char *path, struct file_stat *st)
 {
 	/* looked at before it is opened: opening a device can do things */
@@ -63,8 +68,13 @@ int file_open(const char *path, struct file_stat *st)
 
 int64_t file_pread(int fd, void *p, size_t n, uint64_t at)
 {
+	return file_pread_least(fd, p, n, n, at);
+}
+
+int64_t file_pread_least(int fd, void *p, size_t n, size_t least, uint64_t at)
+{
 	size_t done = 0;
-	while (done < n) {
+	while (done < least) {
 		ssize_t k = pread(fd, (char *)p + done, n - done, (off_t)(at + done));
 		if (k < 0 && errno == EINTR)
 			continue;

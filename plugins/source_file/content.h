@@ -28,11 +28,18 @@ struct file_stat {
 /* Follows symlinks. 0 or a negative errno. */
 int file_stat_path(const char *path, struct file_stat *st);
 int file_stat_fd(int fd, struct file_stat *st);
+/* A file of which nothing was read, and which had that size and time, was truncated since, as far
+ * as can be told. */
+bool file_was_emptied(const struct file_stat *st, uint64_t size, int64_t mtime_ns);
 /* For reading, if it is a regular file; never waits for a FIFO's writer. A descriptor, or a
  * negative errno: -EINVAL for anything that isn't a regular file. */
 int file_open(const char *path, struct file_stat *st);
 /* pread until n bytes or the end. The number read or a negative errno. */
 int64_t file_pread(int fd, void *p, size_t n, uint64_t at);
+/* The same, but n are read only if they come with the first `least`, which are there as far as is
+ * known: whoever asks once more at the end may get what a file was truncated and filled with
+ * meanwhile. */
+int64_t file_pread_least(int fd, void *p, size_t n, size_t least, uint64_t at);
 
 /* Same inode and birth time. What isn't known (0) of either isn't compared; the device's number
  * isn't saved, as it may be another after a boot. */

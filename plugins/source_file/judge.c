@@ -204,9 +204,9 @@ static int judge_contents(struct judgement *j)
 
 /* ---- generations of which nothing was read ---- */
 
-/* Could c hold what k's file did, of which no byte is known? Only what stands there under a rotated
- * name, and was written no earlier. Its name may be a log's, too, where `include` takes up
- * archives: that log had another file. */
+/* Could c hold what k's file did, of which no more than a few bytes are known? Only what stands
+ * there under a rotated name, and was written no earlier. Its name may be a log's, too, where
+ * `include` takes up archives: that log had another file. */
 static bool may_be_unread(const struct judgement *j, const struct known *k, const struct cand *c)
 {
 	if (c->is != CAND_IGNORED || c->st.size == 0 || c->live_of == (int)k->log ||
@@ -218,11 +218,10 @@ static bool may_be_unread(const struct judgement *j, const struct known *k, cons
 	/* still the live file: a copy of it was made and it was truncated, before anything was read
 	 */
 	const struct cand *live = &j->cands[k->cand];
-	if (live->live_of != (int)k->log)
+	if (live->live_of != (int)k->log || c->st.mtime_ns < k->mtime_ns)
 		return false;
-	if (k->size > live->st.size)
-		return c->st.mtime_ns >= k->mtime_ns;
-	return c->st.mtime_ns > k->mtime_ns && k->id.btime_ns && c->st.id.btime_ns > k->id.btime_ns;
+	return k->size > live->st.size || k->latest_size > live->st.size ||
+	       (k->id.btime_ns && c->st.id.btime_ns > k->id.btime_ns);
 }
 
 static bool is_being_packed(struct judgement *j, struct cand *c);
@@ -243,13 +242,13 @@ static void judge_unread(struct judgement *j)
 		return;
 	for (size_t i = 0; i < j->nknown && j->rotated; i++) {
 		struct known *k = &j->known[i];
-		if (k->mark.at || k->head.n || k->whole ||
-		    (k->fate != FATE_LOST && k->fate != FATE_SAME))
+		if (k->mark.at || k->whole || (k->fate != FATE_LOST && k->fate != FATE_SAME))
 			continue;
 		for (size_t n = 0; n < j->ncands; n++) { /* oldest first */
 			struct cand *c = &j->cands[n];
 			if (!may_be_unread(j, k, c) || is_being_packed(j, c) ||
-			    is_being_copied(j, c) || !look(j, c))
+			    is_being_copied(j, c) || !look(j, c) ||
+			    !head_matches(&k->head, c->head, c->head_n))
 				continue;
 			if (k->fate == FATE_SAME) {
 				j->cands[k->cand].is = CAND_IGNORED;
@@ -324,7 +323,7 @@ static bool is_new_before(const struct cand *of, const struct cand *c)
 
 /* Could c be a copy, not yet complete, of a generation that is still there? Or of a live
  * file that is new: that may be truncated next. */
-static bool is_being_copied(struct judgement *j, struct cand *c)
+static bool looks_unfinished(struct judgement *j, struct cand *c)
 {
 	for (size_t i = 0; i < j->nknown; i++) {
 		const struct known *k = &j->known[i];
@@ -345,6 +344,14 @@ static bool is_being_copied(struct judgement *j, struct cand *c)
 			return true;
 	}
 	return false;
+}
+
+/* As long as one judgement lasts it is so if it once was: the other file may be truncated
+ * meanwhile. */
+static bool is_being_copied(struct judgement *j, struct cand *c)
+{
+	c->copying = c->copying || looks_unfinished(j, c);
+	return c->copying;
 }
 
 /* Held back as long as it may be a copy in the making, rotate_wait at most after it last grew.
@@ -454,6 +461,29 @@ static void judge_newcomer(const struct log_state *ls, struct cand *c)
 	}
 }
 
+/* ---- was it one moment? ---- */
+
+/* A copy is told from a stranger by what it is a copy of. Where that was truncated between the two
+ * looks, the copy looked like a stranger. */
+static bool is_stale(struct judgement *j)
+{
+	for (size_t i = 0; i < j->nknown; i++) {
+		const struct known *k = &j->known[i];
+		if (k->fate != FATE_SAME || k->whole || k->packed || j->cands[k->cand].live_of < 0)
+			continue;
+		bool beside = false;
+		for (size_t n = 0; n < j->ncands && !beside; n++) {
+			const struct cand *c = &j->cands[n];
+			beside = (c->is == CAND_NEW || c->is == CAND_RECOVERED ||
+				  c->is == CAND_OWN) &&
+				 may_be_copy_of(j, c, k->log);
+		}
+		if (beside && j->ops->holds(j->ctx, &j->cands[k->cand], k) == HOLDS_NOT)
+			return true;
+	}
+	return false;
+}
+
 int judge(struct judgement *j)
 {
 	if (j->ncands)
@@ -479,6 +509,7 @@ int judge(struct judgement *j)
 		for (size_t i = 0; i < j->ncands; i++)
 			if (j->cands[i].is == CAND_IGNORED)
 				judge_newcomer(ls, &j->cands[i]);
+		j->stale = is_stale(j);
 	}
 	free(ls);
 	return rc;

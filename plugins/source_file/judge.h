@@ -22,10 +22,11 @@ struct known {
 	uint64_t seq; /* greater is newer */
 	struct file_id id;
 	struct head head;
-	struct mark mark;  /* up to here it was read */
-	int64_t mtime_ns;  /* of its file when it was last looked at */
-	int64_t latest_ns; /* and when last seen, through its descriptor */
-	uint64_t size;     /* of its file when it was last looked at */
+	struct mark mark; /* up to here it was read */
+	uint64_t size;    /* of its file when it was last looked at */
+	int64_t mtime_ns;
+	uint64_t latest_size; /* and when last seen, through its descriptor, if it is open */
+	int64_t latest_ns;
 	bool packed;
 	bool changed;  /* its descriptor was found to hold other content */
 	bool finished; /* read to its end */
@@ -70,6 +71,7 @@ struct cand {
 	bool complete; /* compressed, and wholly within the head: nobody is writing it any more */
 	uint32_t head_n;
 	const char *head; /* head_n bytes, at most HEAD_MAX; the operation's */
+	bool copying;     /* it was once found to be what another begins with */
 	/* the verdict */
 	enum cand_is is;
 	uint32_t log;
@@ -94,6 +96,7 @@ struct judgement {
 	int64_t now_ns, rotate_wait_ns;
 	const struct judge_ops *ops;
 	void *ctx;
+	bool stale; /* out: a file was truncated meanwhile; none of it counts */
 };
 
 /* 0 or -ENOMEM. */

@@ -19,6 +19,8 @@ struct opening {
 	struct file_id id;
 	struct head head;
 	struct mark mark;
+	uint64_t size;
+	int64_t mtime_ns;
 	enum start start;
 	/* as found */
 	int fd; /* or a negative errno; -ESTALE: it isn't what is known */
@@ -91,6 +93,8 @@ static int look_at(struct opening *o, const struct tr_framer *f)
 	o->format = format_of(magic, (size_t)n);
 	bool packed = o->format == FORMAT_GZIP || o->format == FORMAT_ZSTD;
 	if (o->mark.at == 0 && o->head.n == 0) {
+		if (o->start == START_READ && file_was_emptied(&o->st, o->size, o->mtime_ns))
+			return -ESTALE;
 		int rc = start_in(o, f);
 		/* known by it until it is read: it may be copied or compressed before */
 		if (rc == 0 && o->mark.at == 0)
@@ -251,6 +255,8 @@ void open_start(struct source *s)
 		o->id = g->id;
 		o->head = g->head;
 		o->mark = g->read;
+		o->size = g->size;
+		o->mtime_ns = g->mtime_ns;
 		o->start = g->start;
 		g->opening = true;
 		s->nopen++; /* it is as good as taken */

@@ -275,37 +275,34 @@ static enum holds holds(void *ctx, const struct cand *c, const struct known *k)
 	return h;
 }
 
-static bool same_at(const char *path, const char *p, size_t n, uint64_t at)
+/* Reads n bytes of c at that position; false where there aren't as many. */
+static bool read_at(struct verdict *v, const struct cand *c, char *p, size_t n, uint64_t at)
 {
 	struct file_stat st;
-	char buf[MARKER_MAX];
-	int fd = file_open(path, &st);
-	if (fd < 0)
-		return false;
-	int64_t k = file_pread(fd, buf, n, at);
-	close(fd);
-	return k == (int64_t)n && memcmp(buf, p, n) == 0;
+	int fd = file_open(c->path, &st);
+	if (fd == -ENOENT || (fd >= 0 && !file_id_same(&st.id, &c->st.id)))
+		v->unstable = true;
+	int64_t k = fd >= 0 && !v->unstable ? file_pread(fd, p, n, at) : -1;
+	if (fd >= 0)
+		close(fd);
+	return k == (int64_t)n;
 }
 
+/* Both may have grown since they were found: it is c as it was then that counts. */
 static bool is_prefix(void *ctx, const struct cand *c, const struct cand *of)
 {
-	(void)ctx;
-	if (c->head_n > of->head_n || memcmp(c->head, of->head, c->head_n) != 0)
+	struct verdict *v = ctx;
+	bool plain = c->format == FORMAT_PLAIN && of->format == FORMAT_PLAIN;
+	uint32_t n = plain && c->st.size < c->head_n ? (uint32_t)c->st.size : c->head_n;
+	if (n > of->head_n || memcmp(c->head, of->head, n) != 0)
 		return false;
-	if (c->format != FORMAT_PLAIN || of->format != FORMAT_PLAIN)
+	if (!plain)
 		return true;
-	if (c->st.size > of->st.size)
-		return false;
 	/* the end of what is there of it tells files that only begin alike */
-	struct file_stat st;
-	char tail[MARKER_MAX];
-	int fd = file_open(c->path, &st);
-	if (fd < 0)
-		return false;
+	char tail[2][MARKER_MAX];
 	size_t m = c->st.size < MARKER_MAX ? (size_t)c->st.size : MARKER_MAX;
-	int64_t k = file_pread(fd, tail, m, c->st.size - m);
-	close(fd);
-	return k == (int64_t)m && same_at(of->path, tail, m, c->st.size - m);
+	return read_at(v, c, tail[0], m, c->st.size - m) &&
+	       read_at(v, of, tail[1], m, c->st.size - m) && memcmp(tail[0], tail[1], m) == 0;
 }
 
 static const struct judge_ops ops = { look, holds, is_prefix };
@@ -418,6 +415,7 @@ static void probe_run(void *arg)
 			recall_held(v);
 			v->j.now_ns = tr_mono_ns();
 			v->failed = judge(&v->j) < 0;
+			v->unstable = v->unstable || v->j.stale;
 		}
 		v->took_ns = tr_mono_ns() - began;
 	}
@@ -504,7 +502,7 @@ static void snapshot(struct source *s, struct verdict *v, struct family *f)
 			struct file_stat st;
 			if (g->fd >= 0 && file_stat_fd(g->fd, &st) == 0) {
 				v->j.known[at].latest_ns = st.mtime_ns;
-				v->j.known[at].size = st.size;
+				v->j.known[at].latest_size = st.size;
 				if (g->read.at == 0 && !g->decoder)
 					head_take(&v->j.known[at].head, g->fd);
 			}

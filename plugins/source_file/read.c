@@ -122,6 +122,7 @@ static enum visit check(struct source *s, struct gen *g, int *error)
 	}
 	bool same = st.size == g->size && st.mtime_ns == g->mtime_ns;
 	bool grew = st.size > g->size;
+	bool emptied = g->read.at == 0 && file_was_emptied(&st, g->size, g->mtime_ns);
 	pthread_mutex_lock(&s->lock);
 	g->size = st.size;
 	g->mtime_ns = st.mtime_ns;
@@ -131,7 +132,7 @@ static enum visit check(struct source *s, struct gen *g, int *error)
 		g->grew_ns = tr_mono_ns();
 	if (is_packed(g))
 		return VISIT_MORE;
-	if (st.size < g->read.at)
+	if (st.size < g->read.at || emptied)
 		return VISIT_CHANGED;
 	rc = check_head(s, g);
 	if (rc <= 0) {
@@ -159,7 +160,8 @@ static enum visit fill_plain(struct source *s, struct gen *g, struct tr_writer *
 	size_t most = want > VISIT_BYTES ? want : VISIT_BYTES;
 	if (room > most)
 		room = most;
-	int64_t n = file_pread(g->fd, v->buf, room, g->read.at - v->lead);
+	size_t least = unread < room - v->lead ? v->lead + (size_t)unread : room;
+	int64_t n = file_pread_least(g->fd, v->buf, room, least, g->read.at - v->lead);
 	if (n < 0) {
 		*error = (int)n;
 		return VISIT_FAILED;
@@ -449,11 +451,9 @@ static enum visit find_format(struct source *s, struct gen *g, int *error)
 	return VISIT_MORE;
 }
 
-enum visit gen_visit(struct source *s, struct gen *g, struct tr_writer *w, size_t *bytes,
-		     int *error)
+static enum visit visit(struct source *s, struct gen *g, struct tr_writer *w, size_t *bytes,
+			int *error)
 {
-	*bytes = 0;
-	*error = 0;
 	if (g->check) {
 		enum visit r = check(s, g, error);
 		if (r != VISIT_MORE)
@@ -473,4 +473,22 @@ enum visit gen_visit(struct source *s, struct gen *g, struct tr_writer *w, size_
 	if (g->size <= g->read.at)
 		return VISIT_DRAINED;
 	return visit_plain(s, g, w, bytes, error);
+}
+
+enum visit gen_visit(struct source *s, struct gen *g, struct tr_writer *w, size_t *bytes,
+		     int *error)
+{
+	uint64_t size = g->size;
+	int64_t mtime_ns = g->mtime_ns;
+	*bytes = 0;
+	*error = 0;
+	enum visit r = visit(s, g, w, bytes, error);
+	if (r == VISIT_CHANGED) {
+		/* its copy is known by these; what was looked at is another content's */
+		pthread_mutex_lock(&s->lock);
+		g->size = size;
+		g->mtime_ns = mtime_ns;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return r;
 }

@@ -97,6 +97,71 @@ def a_directory_that_hangs_holds_up_no_file_that_is_open():
     s.stop()
 
 
+def is_stopped(s):
+    with open(f"/proc/{s.agent.process.pid}/stat") as f:
+        return f.read().rpartition(") ")[2][0] == "T"
+
+
+def wait_stopped(s):
+    s.agent.wait_until(lambda: is_stopped(s), 10, "it stops")
+
+
+@test
+def R5_truncated_between_two_looks_at_it_and_its_copy():
+    s = Scene(rotate_wait="60s", watch="poll", poll_interval="10s", discover_interval="200ms")
+    s.opts["include"] = [s.path("a.log*")]
+    log = s.log("a.log")
+    s.start(fault="")
+    log.lines(2000)
+    s.wait_all()
+    with open(log.path, "rb") as f:
+        data = f.read()
+    # it has found that a.log is what it was, and is about to compare the copy with it
+    s.agent.faults("open@*/a.log.1:1:stop")
+    with open(log.path + ".1", "wb", buffering=0) as f:
+        f.write(data[:5000])
+        wait_stopped(s)
+        f.write(data[5000:])
+    os.truncate(log.path, 0)
+    log.lines(10)
+    s.agent.faults("")
+    s.agent.process.send_signal(signal.SIGCONT)
+    s.wait_all()
+    s.append("a.log", "last\n")
+    s.agent.wait_until(lambda: b"last" in s.out(), 10, "it goes on")
+    tap.is_(len(s.out()), log.seq + 1, "nothing twice")
+    s.stop()
+
+
+@test
+def R5_copytruncate_while_it_is_read():
+    s = Scene(rotate_wait="60s")
+    log = s.log("a.log", pad=16)
+    s.start(fault="")
+    s.agent.wait_metric("tailrace_files_open", 1)
+    # the first finds the format, the second gets the line
+    s.agent.faults("pread@*/a.log:3:stop")
+    log.lines(1)
+    s.agent.wait_until(lambda: is_stopped(s) or s.out(), 10, "it is read")
+    s.agent.faults("")
+    log.copytruncate().lines(10)
+    s.agent.process.send_signal(signal.SIGCONT)
+    s.strict(ordered=False)
+    s.stop()
+
+
+@test
+def R5_copytruncate_between_finding_and_opening():
+    s = Scene(rotate_wait="60s")
+    log = s.log("a.log").lines(50)
+    s.start(fault="open@*/logs/a.log:1:stop", wait=False)
+    wait_stopped(s)
+    log.copytruncate().lines(10)
+    s.agent.process.send_signal(signal.SIGCONT)
+    s.strict(ordered=False)
+    s.stop()
+
+
 @test
 def C1_killed_before_the_first_state_is_saved():
     s = Scene()

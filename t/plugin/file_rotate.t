@@ -5,6 +5,7 @@ survive."""
 
 import os
 import shutil
+import signal
 import time
 
 import tap
@@ -155,6 +156,35 @@ def R5_copytruncate_again_and_again_with_unread_lines():
         log.copytruncate()
     log.lines(1)
     s.strict(ordered=False)
+    s.stop()
+
+
+def stopped(s, do):
+    """Does that while the agent is stopped, so that it sees all of it at once."""
+    s.agent.process.send_signal(signal.SIGSTOP)
+    do()
+    s.agent.process.send_signal(signal.SIGCONT)
+
+
+@test
+def R5_copytruncate_of_unread_lines_and_the_emptied_file_is_compressed():
+    s = Scene(rotate_wait="60s")
+    log = s.log("a.log")
+    s.start()
+    stopped(s, lambda: log.lines(50).copytruncate().rotate().compress().lines(10))
+    s.strict(ordered=False)
+    s.stop()
+
+
+@test
+def R5_copytruncate_between_two_polls_of_an_empty_file():
+    s = Scene(rotate_wait="60s", watch="poll", poll_interval="50ms", discover_interval="50ms")
+    log = s.log("a.log")
+    s.start()
+    stopped(s, lambda: log.lines(50).copytruncate())
+    s.wait_all()
+    log.lines(10)
+    s.strict()
     s.stop()
 
 

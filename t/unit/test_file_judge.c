@@ -47,6 +47,8 @@ struct scene {
 	struct gen gens[MAX];
 	struct file files[MAX];
 	bool rotated_off;
+	bool cut;       /* the live file is truncated, and written anew, once it was looked at */
+	bool cut_later; /* … once a copy was compared with it */
 };
 
 static const struct file *file_of(void *ctx, const struct cand *c)
@@ -69,19 +71,27 @@ static void fake_look(void *ctx, struct cand *c)
 
 static enum holds fake_holds(void *ctx, const struct cand *c, const struct known *k)
 {
+	struct scene *s = ctx;
 	const struct file *f = file_of(ctx, c);
-	size_t n = strlen(f->content);
+	const char *content = f->content;
+	size_t n = strlen(content);
 	if (f->unreadable)
 		return HOLDS_UNREADABLE;
-	if (n < k->mark.at || !head_matches(&k->head, f->content, n) ||
-	    memcmp(f->content + k->mark.at - k->mark.n, k->mark.before, k->mark.n) != 0)
+	if (s->cut && c->live_of >= 0)
+		s->files[f - s->files].content = "anew\n";
+	if (n < k->mark.at || !head_matches(&k->head, content, n) ||
+	    memcmp(content + k->mark.at - k->mark.n, k->mark.before, k->mark.n) != 0)
 		return HOLDS_NOT;
 	return n > k->mark.at ? HOLDS_MORE : HOLDS;
 }
 
 static bool fake_is_prefix(void *ctx, const struct cand *c, const struct cand *of)
 {
-	const char *a = file_of(ctx, c)->content, *b = file_of(ctx, of)->content;
+	struct scene *s = ctx;
+	const struct file *f = file_of(ctx, of);
+	const char *a = file_of(ctx, c)->content, *b = f->content;
+	if (s->cut_later)
+		s->files[f - s->files].content = "anew\n";
 	return strncmp(a, b, strlen(a)) == 0;
 }
 
@@ -94,8 +104,9 @@ static const char *name_of(enum cand_is is)
 	return names[is];
 }
 
-static void play(const struct scene *s)
+static void play(const struct scene *scene)
 {
+	struct scene now = *scene, *s = &now;
 	struct known known[MAX] = { 0 };
 	struct kin_log logs[MAX] = { 0 };
 	struct cand cands[MAX] = { 0 };
@@ -104,7 +115,7 @@ static void play(const struct scene *s)
 			       .logs = logs,
 			       .cands = cands,
 			       .ops = &fake,
-			       .ctx = (void *)s,
+			       .ctx = s,
 			       .rotated = !s->rotated_off,
 			       .now_ns = 1000,
 			       .rotate_wait_ns = 100 };
@@ -148,6 +159,8 @@ static void play(const struct scene *s)
 				c->live_of = (int)i;
 	}
 	assert_int_equal(judge(&j), 0);
+	if (j.stale != s->cut)
+		fail_msg("%s: stale is %d", s->what, j.stale);
 	int64_t last = 0;
 	for (size_t i = 0; i < j.ncands; i++) {
 		const struct cand *c = &cands[i];
@@ -299,6 +312,28 @@ static const struct scene scenes[] = {
 	  .gens = { { 0, 1, 10, "", FATE_MOVED, .size = 9 } },
 	  .files = { { "app.log.1", 3, 12, "was here\n", .is = "1" },
 		     { "app.log", 1, 14, "new\n", .wanted = 1, .is = "new" } } },
+	{ .what = "empty when it was looked at, then written, copied and truncated in a tick",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 12, "", FATE_MOVED } },
+	  .files = { { "app.log.1", 3, 12, "was here\n", .is = "1" },
+		     { "app.log", 1, 12, "", .wanted = 1, .is = "new" } } },
+	{ .what = "known by its first bytes, copied, truncated, and begun with the same",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, "1", FATE_MOVED, .unread = 1 } },
+	  .files = { { "app.log.1", 3, 12, "1 line\n", .is = "1" },
+		     { "app.log", 1, 14, "10 lines\n", .wanted = 1, .is = "new" } } },
+	{ .what = "truncated while its copy was looked at",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, LONG, FATE_SAME } },
+	  .files = { { "app.log", 1, 10, LONG, .wanted = 1, .is = "1" },
+		     { "app.log.1", 2, 11, LONG, .wanted = 1, .is = "own" } },
+	  .cut = true },
+	{ .what = "found but not read, and truncated while its copy was looked at",
+	  .logs = { "app.log" },
+	  .gens = { { 0, 1, 10, "", FATE_SAME } },
+	  .files = { { "app.log.1", 3, 12, "was", .wanted = 1, .is = "held" },
+		     { "app.log", 1, 11, "was here\n", .wanted = 1, .is = "1" } },
+	  .cut_later = true },
 	{ .what = "found but not read, being copied",
 	  .logs = { "app.log" },
 	  .gens = { { 0, 1, 10, "", FATE_SAME, .size = 9 } },
