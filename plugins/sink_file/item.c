@@ -51,12 +51,15 @@ static struct chunk *add_chunk(struct item *it, tr_str path, uint64_t hash, bool
 		it->chunks = chunks;
 		it->cap = cap;
 	}
+	size_t path_at = it->paths.n;
+	tr_sb_str(&it->paths, path);
+	if (it->paths.failed)
+		return NULL;
 	struct chunk *c = &it->chunks[it->nchunks++];
 	*c = (struct chunk){
-		.path_at = it->paths.n, .hash = hash, .pathless = pathless, .refused = refused
+		.path_at = path_at, .hash = hash, .pathless = pathless, .refused = refused
 	};
 	c->path.n = path.n;
-	tr_sb_str(&it->paths, path);
 	return c;
 }
 
@@ -122,7 +125,7 @@ int item_encode(struct item *it, struct item_encoder *en)
 			return -ENOMEM;
 		at += s->n;
 	}
-	bool failed = it->paths.failed;
+	bool failed = false;
 	for (uint32_t i = 0; i < it->nchunks; i++) {
 		struct chunk *c = &it->chunks[i];
 		failed = failed || c->text.failed;
