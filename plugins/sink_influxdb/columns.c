@@ -238,7 +238,7 @@ int influx_view_of(struct influx *s, const struct tr_batch *b, struct influx_vie
 	find_tags(s, v);
 	find_fields(s, v);
 	find_measurement(s, v);
-	if (v->text.failed || v->measurement.failed || s->scratch.failed) {
+	if (v->text.failed || v->measurement.failed) {
 		v->batch = NULL;
 		return -ENOMEM;
 	}
