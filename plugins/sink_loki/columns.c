@@ -6,6 +6,8 @@
 
 #include "loki.h"
 
+#define NUMBER_BYTES 64u /* more than any number has as text */
+
 /* ---- names ---- */
 
 static size_t fit_slot(const struct loki *l, const struct tr_name *name)
@@ -255,7 +257,7 @@ static int fix_metas(struct loki *l, struct loki_view *v)
 		}
 		size_t need = tr_logproto_pair_size(m.name->s.n, value.n);
 		char *to = tr_sb_room(&v->fixed, need);
-		if (!to || l->scratch.failed)
+		if (!to)
 			return -ENOMEM;
 		tr_logproto_pair(to, m.name->s, value);
 		tr_sb_add(&v->fixed, need);
@@ -281,7 +283,10 @@ static int find_metas(struct loki *l, struct loki_view *v)
 int loki_view_of(struct loki *l, const struct tr_batch *b, struct loki_view *v)
 {
 	size_t nslots = l->line == LINE_TEMPLATE ? tr_template_slots(l->cfg->line) : 0;
-	if (view_room(v, b->ncols, nslots) < 0)
+	/* A number that there is no memory for would be another text in the pass that measures than
+	 * in the one that writes. */
+	tr_sb_clear(&l->scratch);
+	if (view_room(v, b->ncols, nslots) < 0 || !tr_sb_room(&l->scratch, NUMBER_BYTES))
 		return -ENOMEM;
 	v->batch = b;
 	v->collided = v->left_out = v->fixed_pairs = v->fixed_bytes = 0;
