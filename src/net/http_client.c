@@ -391,9 +391,9 @@ void tr_client_close(struct tr_client **clp, void (*gone)(void *arg), void *arg)
 	cl->closed = true;
 	cl->gone = gone;
 	cl->arg = arg;
-	/* A run_loop that is on its way ends it. Without memory for another, all of it stays where
-	 * it is until the process ends. */
-	if (!cl->posted && tr_host_post(cl->h, run_loop, cl) == 0)
-		cl->posted = true;
+	bool posted = cl->posted;
 	pthread_mutex_unlock(&cl->lock);
+	/* A run_loop that is on its way ends it. This is its thread, too. */
+	if (!posted)
+		run_loop(cl);
 }
