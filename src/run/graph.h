@@ -99,6 +99,7 @@ struct tr_host {
 	struct tr_disk *disk; /* NULL: its buffer is in memory, or still its donor's */
 	struct tr_host *donor; /* whose disk buffer a reload is to give it; or NULL */
 	_Atomic int32_t down;
+	bool end_untold; /* a source's, to the loop: its task's own */
 	int last_turns; /* a source's that ends and can't be read again: it may still empty its sockets */
 	unsigned predecessors; /* sinks of its name that still have requests in flight */
 	/* a transform's */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a worker does in one turn of a source, of a chain of transforms, of a sink. */
-#include <sched.h>
-
 #include "run/graph.h"
 
 #define STAGE_BATCHES 4 /* a worker does so many of one chain before it looks at others */
@@ -13,12 +11,19 @@ static void source_ended(void *arg)
 		g->on_end(g->on_end_ctx);
 }
 
+/* Without memory for it: in another turn. */
+static void tell_end(struct tr_host *h)
+{
+	h->end_untold = tr_loop_post(&h->graph->loop, source_ended, h->graph) < 0;
+	if (h->end_untold)
+		tr_host_wake_at(h, tr_mono_ns() + 50 * TR_MS);
+}
+
 static void end_source(struct tr_host *h)
 {
 	h->comp->plugin->source.stop(h->self);
 	atomic_store(&h->stopped, true);
-	while (tr_loop_post(&h->graph->loop, source_ended, h->graph) < 0)
-		sched_yield(); /* sixteen bytes: somebody gives them back */
+	tell_end(h);
 }
 
 void tr_run_source(struct tr_task *t, unsigned worker)
@@ -27,6 +32,8 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 	struct tr_graph *g = h->graph;
 	const struct tr_source_ops *ops = &h->comp->plugin->source;
 	tr_host_run_done(h);
+	if (h->end_untold)
+		tell_end(h);
 	if (atomic_load(&h->stopped) || atomic_load(&h->held) || atomic_load(&h->closed))
 		return;
 	bool ending = atomic_load(&g->draining) || atomic_load(&h->ending);
