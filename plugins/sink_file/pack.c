@@ -83,12 +83,7 @@ static int pack_zstd(tr_str text, struct tr_sb *out)
 
 int pack(enum compression how, tr_str text, struct tr_sb *out)
 {
-	if (how == COMPRESS_GZIP)
-		return pack_gzip(text, out);
-	if (how == COMPRESS_ZSTD)
-		return pack_zstd(text, out);
-	tr_sb_str(out, text);
-	return out->failed ? -ENOMEM : 0;
+	return how == COMPRESS_GZIP ? pack_gzip(text, out) : pack_zstd(text, out);
 }
 
 static ssize_t read_at(int fd, char *p, size_t n, off_t at)
@@ -112,10 +107,6 @@ int pack_find_end(enum compression how, int fd, off_t size, off_t *good)
 	bool gzip = how == COMPRESS_GZIP;
 	size_t at = gzip ? GZIP_AT : ZSTD_AT, head = gzip ? GZIP_HEAD : ZSTD_HEAD;
 	*good = 0;
-	if (how == COMPRESS_NONE) {
-		*good = size;
-		return 0;
-	}
 	while (*good < size) {
 		char buf[GZIP_HEAD];
 		ssize_t n = read_at(fd, buf, head, *good);

@@ -10,7 +10,7 @@
 
 enum compression { COMPRESS_NONE, COMPRESS_GZIP, COMPRESS_ZSTD };
 
-/* Appends the text as one member or frame. 0 or -ENOMEM. */
+/* how: not COMPRESS_NONE, here and below. Appends the text as one member or frame. 0 or -ENOMEM. */
 int pack(enum compression how, tr_str text, struct tr_sb *out);
 
 /* Goes through a file of `size` bytes that this sink has written. *good: how much of it is whole
