@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -27,14 +28,16 @@ enum failing { NOTHING, FILES, TRANSFERS, ALLOCATIONS };
 static struct {
 	_Atomic enum failing what;
 	unsigned first, last;  /* calls, counted from 1 */
-	_Atomic unsigned seen; /* on any thread */
+	_Atomic unsigned seen; /* so far */
 	int err;               /* TRANSFERS: 0 makes half of one */
-	bool ours;             /* only what our own libraries and plugins call */
-	bool everywhere;       /* on each thread, not only on the one that says so */
+	bool ours;             /* only what our own libraries and plugins call, */
+	const char *theirs;    /* and libraries that have this in their path; or NULL */
+	bool all_threads;      /* not only those of the thread that asked for it */
 	unsigned nfsyncs;      /* that worked */
+	const void *caller;    /* of the one that failed last */
 } failing;
 
-static __thread bool is_failing_thread, is_resolving;
+static __thread bool is_failing_thread, is_spared_thread;
 
 /* The first-th call fails, and all up to the last-th. */
 static inline void fail_calls(enum failing what, unsigned first, unsigned last, int err)
@@ -54,22 +57,35 @@ static inline bool fail_nothing(void)
 	return failing.seen >= failing.first;
 }
 
+/* dladdr() is slow, and every allocation asks. */
 static inline bool is_ours(const void *caller)
 {
+	static __thread struct {
+		const void *caller;
+		bool ours;
+	} known[1024];
+	size_t i = (uintptr_t)caller % 1021;
 	Dl_info info;
-	return dladdr(caller, &info) && info.dli_fname &&
-	       (strstr(info.dli_fname, "/libtailrace") || strstr(info.dli_fname, "/plugins/"));
+	if (known[i].caller != caller) {
+		known[i].caller = caller;
+		known[i].ours = dladdr(caller, &info) && info.dli_fname &&
+				(strstr(info.dli_fname, "/libtailrace") ||
+				 strstr(info.dli_fname, "/plugins/") ||
+				 (failing.theirs && strstr(info.dli_fname, failing.theirs)));
+	}
+	return known[i].ours;
 }
 
 static inline bool fails_for(enum failing what, const void *caller)
 {
-	if (failing.what != what || !(is_failing_thread || failing.everywhere) || is_resolving ||
-	    (failing.ours && !is_ours(caller)))
+	if (failing.what != what || is_spared_thread ||
+	    !(failing.all_threads || is_failing_thread) || (failing.ours && !is_ours(caller)))
 		return false;
 	unsigned n = ++failing.seen;
 	if (n < failing.first || n > failing.last)
 		return false;
 	errno = failing.err;
+	failing.caller = caller;
 	return true;
 }
 
@@ -78,9 +94,10 @@ static inline bool fails_for(enum failing what, const void *caller)
 
 static inline void *next_of(const char *name)
 {
-	is_resolving = true; /* dlsym may allocate */
+	bool is_spared = is_spared_thread;
+	is_spared_thread = true; /* dlsym may allocate */
 	void *f = dlsym(RTLD_NEXT, name);
-	is_resolving = false;
+	is_spared_thread = is_spared;
 	return f;
 }
 
@@ -169,6 +186,72 @@ TAKE_OVER_TRANSFER(pread, (int fd, void *to, size_t n, off_t at), fd, to, (size_
 TAKE_OVER_TRANSFER(write, (int fd, const void *from, size_t n), fd, from, (size_t)k)
 TAKE_OVER_TRANSFER(pwrite, (int fd, const void *from, size_t n, off_t at), fd, from, (size_t)k, at)
 
+/* ---- what our own libraries and plugins have allocated and not freed, from held.on on */
+
+#define HELD (1u << 14)
+
+static struct {
+	pthread_mutex_t lock; /* guards n, v */
+	_Atomic bool on;
+	unsigned n;
+	struct {
+		void *p; /* NULL: none */
+		const void *caller;
+	} v[HELD];
+} held = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static inline size_t held_at(const void *p)
+{
+	return (size_t)((uint64_t)(uintptr_t)p * UINT64_C(0x9e3779b97f4a7c15) >> 50);
+}
+
+static inline void *hold(void *p, const void *caller)
+{
+	if (!held.on || !p || !is_ours(caller))
+		return p;
+	pthread_mutex_lock(&held.lock);
+	size_t i = held_at(p);
+	while (held.v[i].p)
+		i = (i + 1) % HELD;
+	held.v[i].p = p;
+	held.v[i].caller = caller;
+	if (++held.n == HELD / 2)
+		held.on = false;
+	pthread_mutex_unlock(&held.lock);
+	return p;
+}
+
+static inline void let_go(const void *p)
+{
+	if (!held.on || !p)
+		return;
+	pthread_mutex_lock(&held.lock);
+	size_t i = held_at(p);
+	while (held.v[i].p && held.v[i].p != p)
+		i = (i + 1) % HELD;
+	held.n -= held.v[i].p != NULL;
+	/* what was put behind it for want of room moves up */
+	for (size_t j = (i + 1) % HELD; held.v[i].p && held.v[j].p; j = (j + 1) % HELD) {
+		if ((j - held_at(held.v[j].p)) % HELD < (j - i) % HELD)
+			continue;
+		held.v[i] = held.v[j];
+		i = j;
+	}
+	held.v[i].p = NULL;
+	pthread_mutex_unlock(&held.lock);
+}
+
+/* For a failing test's message. */
+static inline void show_held(void)
+{
+	for (size_t i = 0; i < HELD; i++) {
+		Dl_info info = { 0 };
+		if (held.v[i].p && dladdr(held.v[i].caller, &info))
+			fprintf(stderr, "# %s: %s\n", info.dli_fname,
+				info.dli_sname ? info.dli_sname : "?");
+	}
+}
+
 #ifdef __has_feature
 #define CLANG_SANITIZES __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #else
@@ -180,20 +263,34 @@ TAKE_OVER_TRANSFER(pwrite, (int fd, const void *from, size_t n, off_t at), fd, f
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
+void __libc_free(void *p);
 
 void *malloc(size_t n)
 {
-	return fails(ALLOCATIONS) ? NULL : __libc_malloc(n);
+	const void *caller = __builtin_return_address(0);
+	return fails_for(ALLOCATIONS, caller) ? NULL : hold(__libc_malloc(n), caller);
 }
 
 void *calloc(size_t n, size_t size)
 {
-	return fails(ALLOCATIONS) ? NULL : __libc_calloc(n, size);
+	const void *caller = __builtin_return_address(0);
+	return fails_for(ALLOCATIONS, caller) ? NULL : hold(__libc_calloc(n, size), caller);
 }
 
 void *realloc(void *p, size_t n)
 {
-	return fails(ALLOCATIONS) ? NULL : __libc_realloc(p, n);
+	const void *caller = __builtin_return_address(0);
+	if (fails_for(ALLOCATIONS, caller))
+		return NULL;
+	let_go(p); /* first: another thread may get the address */
+	void *q = __libc_realloc(p, n);
+	return hold(q || n == 0 ? q : p, caller) == q ? q : NULL;
+}
+
+void free(void *p)
+{
+	let_go(p);
+	__libc_free(p);
 }
 #endif
 

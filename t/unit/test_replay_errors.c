@@ -46,7 +46,7 @@ static int setup(void **state)
 	tr_diag_free(&diag);
 	assert_int_equal(tr_io_mkdirs(letters, NULL), 0);
 	strcat(letters, "/1.ndjson");
-	failing.ours = failing.everywhere = true;
+	failing.ours = failing.all_threads = true;
 	return 0;
 }
 
