@@ -314,12 +314,24 @@ static bool calls_outstanding(struct tr_graph *g)
 	return false;
 }
 
+static bool saves_outstanding(struct tr_graph *g)
+{
+	EACH_HOST(g, h)
+	if (h->saver.saving)
+		return true;
+	return false;
+}
+
 /* Calls on the io threads end, or hang; what they finished is told to the components, whose tasks don't
- * run any more. */
+ * run any more. A state that is being saved is waited for as long as the drain may take: what was delivered
+ * since then is to be saved behind it. */
 static bool finish_calls(struct tr_graph *g)
 {
 	int64_t deadline = tr_mono_ns() + TR_SEC / 2;
-	while (calls_outstanding(g) && tr_mono_ns() < deadline) {
+	int64_t saved_by =
+		atomic_load(&g->draining) ? g->drain_ns + g->config->shutdown_timeout_ns : 0;
+	while ((calls_outstanding(g) && tr_mono_ns() < deadline) ||
+	       (saves_outstanding(g) && tr_mono_ns() < saved_by)) {
 		uv_run(&g->loop.uv, UV_RUN_NOWAIT);
 		EACH_HOST(g, h)
 		tr_host_run_done(h);

@@ -97,8 +97,11 @@ int tr_saver_open(struct tr_host *h, struct tr_err *e)
 void tr_saver_final(struct tr_host *h)
 {
 	struct tr_saver *s = &h->saver;
-	if (s->saving) /* hangs on the disk; a second writer would spoil what it writes */
+	if (s->saving) { /* hangs on the disk; a second writer would spoil what it writes */
+		tr_log(TR_LOG_ERROR, h->comp->id,
+		       "%s: the disk hangs; what was delivered since then is read again", s->path);
 		return;
+	}
 	if (atomic_exchange(&s->dirty, false) || atomic_load(&s->wanted) > atomic_load(&s->saved))
 		for (int i = 0; i < FINAL_TRIES && save_now(h) == -ENOMEM; i++)
 			;

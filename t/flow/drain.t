@@ -28,11 +28,11 @@ def config(log, url, more="", top=""):
         """
 
 
-def files(dir, url, top=""):
+def files(dir, url, top="", batch="max_events: 700"):
     return f"""
         {top}
         sources: {{a: {{type: file, include: ["{dir}/in/*.log"]}}}}
-        sinks: {{loki: {{type: loki, inputs: [a], url: "{url}", batch: {{max_events: 700}}}}}}
+        sinks: {{loki: {{type: loki, inputs: [a], url: "{url}", batch: {{{batch}}}}}}}
         """
 
 
@@ -100,6 +100,28 @@ def G2_sigterm_with_a_slow_sink():
     tap.is_(agent.stop(), 0, "exit code")
     # What was in flight at the deadline may have been stored without our having heard of it.
     at_least_once(peer.lines(), counts(log), most=10000, ordered=False)
+
+
+@tap.test
+def G2_a_slow_disk_does_not_cost_the_last_positions():
+    """The disk is still busy with a state that was taken before the last lines were delivered."""
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log").lines(100)
+    peer = FakeLoki()
+    config = files(dir, peer.url, batch="max_wait: 20ms")
+    agent = Agent(config, dir=dir, fault="")
+    peer.wait_lines(100)
+    agent.faults("fsync@*/state/*:1:delay=2000")
+    log.lines(100)
+    agent.wait_until(lambda: any("fsync" in x for x in agent.fault_log()), 20, "the state is being saved")
+    log.lines(100)
+    peer.wait_lines(300)
+    tap.is_(agent.stop(), 0, "exit code")
+    log.lines(100)
+    agent = Agent(config, dir=dir)
+    peer.wait_lines(400)
+    tap.is_(agent.stop(), 0, "exit code")
+    strict(peer.lines(), counts(log))
 
 
 @tap.test
