@@ -3,6 +3,7 @@
  * after the other fails, or one call on a file: it says what is wrong and what was there goes on,
  * or it works. */
 #include "failing.h"
+#include "load.h"
 #include "quiet.h"
 
 #include <stdio.h>
@@ -61,13 +62,7 @@ static void write_config(int i)
 static struct tr_config *load(int i)
 {
 	write_config(i);
-	struct tr_diag *diag = tr_diag_new();
-	struct tr_config *c = tr_config_load(paths, 1, diag);
-	if (!c)
-		tr_diag_print(diag, stderr);
-	assert_non_null(c);
-	tr_diag_free(&diag);
-	return c;
+	return load_config(path);
 }
 
 static int setup(void **state)

@@ -2,6 +2,7 @@
 /* Dead letters are sent again while one call after the other fails, on whatever thread: each letter
  * is delivered or still in its file, and what failed can be done again. */
 #include "failing.h"
+#include "load.h"
 #include "quiet.h"
 
 #include <signal.h>
@@ -19,7 +20,6 @@ static struct tr_config *config;
 static int setup(void **state)
 {
 	char path[96];
-	const char *paths[] = { path };
 	(void)state;
 	tr_run_prepare(); /* before there are threads */
 	strcpy(dir, "/tmp/tr-replay-XXXXXX");
@@ -38,12 +38,7 @@ static int setup(void **state)
 		"        retry: {initial: 1ms, max: 2ms}}\n",
 		dir, out);
 	fclose(f);
-	struct tr_diag *diag = tr_diag_new();
-	config = tr_config_load(paths, 1, diag);
-	if (!config)
-		tr_diag_print(diag, stderr);
-	assert_non_null(config);
-	tr_diag_free(&diag);
+	config = load_config(path);
 	assert_int_equal(tr_io_mkdirs(letters, NULL), 0);
 	strcat(letters, "/1.ndjson");
 	failing.ours = failing.all_threads = true;

@@ -3,6 +3,7 @@
  * after the other fails, or one call on a file: each event arrives once or is refused once, the
  * counters say so, and no memory is left behind. */
 #include "failing.h"
+#include "load.h"
 
 #include <glob.h>
 #include <sys/syscall.h>
@@ -111,7 +112,6 @@ static void write_events(void)
 static void load(void)
 {
 	char path[96];
-	const char *paths[] = { path };
 	snprintf(path, sizeof path, "%s/tailrace.yaml", dir);
 	FILE *f = fopen(path, "w");
 	fprintf(f,
@@ -128,12 +128,7 @@ static void load(void)
 		"    %s\n",
 		scene->sink);
 	fclose(f);
-	struct tr_diag *diag = tr_diag_new();
-	config = tr_config_load(paths, 1, diag);
-	if (!config)
-		tr_diag_print(diag, stderr);
-	assert_non_null(config);
-	tr_diag_free(&diag);
+	config = load_config(path);
 }
 
 /* ---- what became of them */

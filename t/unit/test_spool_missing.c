@@ -5,44 +5,42 @@
 
 /* ---- B3: what is missing */
 
-static void test_B3_missing_segment(void **state)
+/* Twenty frames, four a segment, of which one is gone. */
+static void open_without(uint64_t segment)
 {
 	char path[160];
-	struct tr_spool_pos pos;
-	(void)state;
-	open_it(MIB); /* segments of 128 KiB: four frames each */
+	open_it(MIB); /* segments of 128 KiB */
 	fill(0, 20, 30000);
 	tr_spool_close(&s);
-	seg_path(path, sizeof path, 2);
+	seg_path(path, sizeof path, segment);
 	assert_int_equal(unlink(path), 0);
 	open_it(MIB);
-	for (uint32_t n = 0; n < 20; n++) {
-		if (n < 4 || n >= 8)
-			assert_int_equal(get(&pos), n);
-	}
+}
+
+static void reads_but_for(uint32_t from, uint32_t to, uint32_t lost, uint32_t until)
+{
+	struct tr_spool_pos pos;
+	for (uint32_t n = from; n < to; n = n + 1 == lost ? until : n + 1)
+		assert_int_equal(get(&pos), n);
+	assert_int_equal(get(&pos), -1);
 	assert_int_equal(tr_spool_stats(s)->damaged_frames, 1);
 	assert_int_equal(tr_spool_settle(s, pos), 0);
 	assert_int_equal(events(), 0);
 }
 
+static void test_B3_missing_segment(void **state)
+{
+	(void)state;
+	open_without(2);
+	reads_but_for(0, 20, 4, 8);
+}
+
 static void test_B3_last_segment_is_missing(void **state)
 {
-	char path[160];
-	struct tr_spool_pos pos;
 	(void)state;
-	open_it(MIB);
-	fill(0, 20, 30000);
-	tr_spool_close(&s);
-	seg_path(path, sizeof path, 5);
-	assert_int_equal(unlink(path), 0);
-	open_it(MIB);
+	open_without(5);
 	fill(20, 21, 30000);
-	for (uint32_t n = 0; n < 21; n++) {
-		if (n < 16 || n >= 20)
-			assert_int_equal(get(&pos), n);
-	}
-	assert_int_equal(tr_spool_settle(s, pos), 0);
-	assert_int_equal(events(), 0);
+	reads_but_for(0, 21, 16, 20);
 	assert_false(has_segment(5)); /* the number isn't used again */
 }
 
@@ -114,17 +112,6 @@ static void test_B3_older_slot_names_what_is_unlinked(void **state)
 	for (uint32_t n = 8; n < 20; n++)
 		assert_int_equal(get(&pos), n);
 	assert_int_equal(tr_spool_stats(s)->damaged_frames, 0);
-	assert_int_equal(tr_spool_settle(s, pos), 0);
-	assert_int_equal(events(), 0);
-}
-
-static void reads_but_for(uint32_t from, uint32_t to, uint32_t lost, uint32_t until)
-{
-	struct tr_spool_pos pos;
-	for (uint32_t n = from; n < to; n = n + 1 == lost ? until : n + 1)
-		assert_int_equal(get(&pos), n);
-	assert_int_equal(get(&pos), -1);
-	assert_int_equal(tr_spool_stats(s)->damaged_frames, 1);
 	assert_int_equal(tr_spool_settle(s, pos), 0);
 	assert_int_equal(events(), 0);
 }
