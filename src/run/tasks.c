@@ -26,6 +26,13 @@ static void end_source(struct tr_host *h)
 	tell_end(h);
 }
 
+/* Not yet while it is being opened: a thread of its own may wake its task already. All are woken
+ * once everything is open. */
+static bool is_open(const struct tr_host *h)
+{
+	return atomic_load(&h->opened) && !atomic_load(&h->closed);
+}
+
 void tr_run_source(struct tr_task *t, unsigned worker)
 {
 	struct tr_host *h = (struct tr_host *)((char *)t - offsetof(struct tr_host, own_task));
@@ -34,7 +41,7 @@ void tr_run_source(struct tr_task *t, unsigned worker)
 	tr_host_run_done(h);
 	if (h->end_untold)
 		tell_end(h);
-	if (atomic_load(&h->stopped) || atomic_load(&h->held) || atomic_load(&h->closed))
+	if (atomic_load(&h->stopped) || atomic_load(&h->held) || !is_open(h))
 		return;
 	bool ending = atomic_load(&g->draining) || atomic_load(&h->ending);
 	if (ops->tend && !ending)
@@ -105,7 +112,7 @@ void tr_run_sink(struct tr_task *t, unsigned worker)
 	const struct tr_sink_ops *ops = &h->comp->plugin->sink;
 	int64_t wake_at = TR_NEVER;
 	tr_host_run_done(h);
-	if (atomic_load(&h->closed))
+	if (!is_open(h))
 		return;
 	if (ops->tick)
 		ops->tick(h->self);
