@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* argv to a subcommand, nothing else. */
+#include "base/exit.h"
 #include "cli/cli.h"
 
 int main(int argc, char **argv)
 {
-	return tr_cli(argc, argv);
+	tr_exit(tr_cli(argc, argv));
 }

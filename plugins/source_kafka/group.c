@@ -231,6 +231,10 @@ void group_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_par
 		     void *opaque)
 {
 	struct source *s = tr_kafka_user(opaque);
+	if (!s) { /* it has gone, and the handle is about to */
+		rd_kafka_assign(rk, NULL);
+		return;
+	}
 	switch (err) {
 	case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
 		if (list->cnt)

@@ -276,8 +276,9 @@ static void kafka_close(void *self)
 	group_free(s);
 	if (s->rk)
 		gone = tr_kafka_destroy(s->rk, DESTROY_NS);
-	if (gone) /* else its threads still log, until the process ends */
-		tr_kafka_close(&s->kafka);
+	tr_kafka_close(&s->kafka);
+	if (!gone) /* one of its threads may be calling back */
+		return;
 	names_free(&s->names, s->host);
 	tr_host_charge(s->host, -(ptrdiff_t)s->charged);
 	tr_event_decoder_free(&s->decoder);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/exit.h"
 #include "base/hash.h"
 
 /* ---- log ---- */
@@ -35,10 +36,10 @@ static void on_log(const rd_kafka_t *rk, int severity, const char *facility, con
 	/* Of each kind of line one a minute; but whoever asks for debugging wants them all. */
 	uint64_t hash = tr_hash(facility, strlen(facility));
 	if (level < TR_LOG_DEBUG)
-		tr_log_gated(&k->gates[hash % TR_KAFKA_LOG_GATES], level, tr_host_id(k->h),
+		tr_log_gated(&k->gates[hash % TR_KAFKA_LOG_GATES], level, k->id,
 			     "librdkafka: %s: %s", facility, text);
 	else
-		tr_log(level, tr_host_id(k->h), "librdkafka: %s: %s", facility, text);
+		tr_log(level, k->id, "librdkafka: %s: %s", facility, text);
 }
 
 static int on_stats(rd_kafka_t *rk, char *json, size_t n, void *opaque)
@@ -54,11 +55,15 @@ int tr_kafka_open(const struct tr_kafka_cfg *cfg, struct tr_host *h, void *user,
 		  struct tr_kafka **out, struct tr_err *e)
 {
 	struct tr_kafka *k = calloc(1, sizeof(*k));
-	if (!k)
+	if (k)
+		k->id = tr_str_dup(tr_str_c(tr_host_id(h)));
+	if (!k || !k->id) {
+		free(k);
 		return tr_err_set(e, -ENOMEM, "out of memory");
+	}
 	k->cfg = cfg;
 	k->h = h;
-	k->user = user;
+	atomic_init(&k->user, user);
 	*out = k;
 	return 0;
 }
@@ -69,14 +74,19 @@ void tr_kafka_close(struct tr_kafka **kp)
 	*kp = NULL;
 	if (!k)
 		return;
+	if (k->left) {
+		atomic_store(&k->user, NULL);
+		return;
+	}
 	tr_kafka_metrics_free(&k->metrics);
+	free(k->id);
 	free(k);
 }
 
 void *tr_kafka_user(void *opaque)
 {
 	struct tr_kafka *k = opaque;
-	return k->user;
+	return atomic_load(&k->user);
 }
 
 struct making {
@@ -195,6 +205,7 @@ static struct ending *ending_start(rd_kafka_t *rk)
 
 bool tr_kafka_destroy(rd_kafka_t *rk, int64_t wait_ns)
 {
+	struct tr_kafka *k = rd_kafka_opaque(rk);
 	struct ending *x = ending_start(rk);
 	if (!x) { /* no memory for being careful */
 		rd_kafka_destroy(rk);
@@ -208,5 +219,9 @@ bool tr_kafka_destroy(rd_kafka_t *rk, int64_t wait_ns)
 		rc = pthread_cond_timedwait(&x->ended, &x->lock, &until);
 	bool gone = x->gone;
 	ending_put_locked(x);
+	if (!gone) {
+		k->left = true;
+		tr_exit_left();
+	}
 	return gone;
 }

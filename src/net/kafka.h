@@ -42,7 +42,9 @@ struct tr_kafka_metrics {
 struct tr_kafka {
 	const struct tr_kafka_cfg *cfg;
 	struct tr_host *h;
-	void *user;
+	char *id;  /* the host's: a handle that is left behind still logs */
+	bool left; /* one is */
+	void *_Atomic user;
 	struct tr_log_gate gates[TR_KAFKA_LOG_GATES];
 	struct tr_kafka_metrics metrics;
 };

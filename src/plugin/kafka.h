@@ -51,13 +51,13 @@ struct tr_kafka;
 /* user: the plugin's own, for its callbacks. 0, or an error of which e says more. */
 int tr_kafka_open(const struct tr_kafka_cfg *cfg, struct tr_host *h, void *user,
 		  struct tr_kafka **out, struct tr_err *e);
-/* After the last handle was destroyed. */
+/* After the last handle was destroyed, or left behind: then what it needs stays, without a user. */
 void tr_kafka_close(struct tr_kafka **k);
 
 /* A configuration for a handle: first the plugin's settings, then the options, then `librdkafka`,
  * which so has the last word on what it isn't refused. Its log callback, statistics callback (every
  * 5s where `librdkafka` says nothing else) and opaque are set: callbacks get the opaque, and
- * tr_kafka_user() the plugin's own. Secrets that came from `${file:}` are read again, but for the
+ * tr_kafka_user() the plugin's own, or NULL: it has gone. Secrets that came from `${file:}` are read again, but for the
  * first time: io threads, or open. The caller's until rd_kafka_new() takes it. */
 int tr_kafka_conf(struct tr_kafka *k, const struct tr_kafka_setting *settings,
 		  struct rd_kafka_conf_s **out, struct tr_err *e);
@@ -71,7 +71,7 @@ void tr_kafka_stats(struct tr_kafka *k, const char *json, size_t n);
 int64_t tr_kafka_sent_bytes(const struct tr_kafka *k);
 
 /* Destroys a handle in a thread of its own and waits for at most wait_ns: what resolves a name
- * can't be interrupted. True when it is gone; else it goes by itself (the process is ending). */
+ * can't be interrupted. True when it is gone; else it goes by itself, and still logs and calls back. */
 bool tr_kafka_destroy(struct rd_kafka_s *rk, int64_t wait_ns);
 
 #endif

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/exit.h"
+
 #define NOT_REQUIRED_NS TR_SEC /* of a drain */
 #define LEAVE_NS TR_SEC
 
@@ -413,6 +415,7 @@ uint64_t tr_graph_close(struct tr_graph *g)
 	save_all(g);
 	/* A call that hangs still uses its component: then nothing is taken apart, the process ends. */
 	if (!finished) {
+		tr_exit_left();
 		close_lock(g);
 		return lost;
 	}
@@ -423,7 +426,11 @@ uint64_t tr_graph_close(struct tr_graph *g)
 	close_lock(g);
 	close_kind(g, TR_TRANSFORM);
 	close_kind(g, TR_SOURCE);
-	if (!tr_loop_close(&g->loop, tr_mono_ns() + TR_SEC / 2))
+	if (!tr_loop_close(&g->loop, tr_mono_ns() + TR_SEC / 2)) {
+		tr_exit_left();
+		return lost;
+	}
+	if (tr_exit_is_left()) /* who is left may look at its host */
 		return lost;
 	free_hosts(g);
 	tr_pool_free(&g->pool);
