@@ -19,11 +19,6 @@ def some(first, n):
     yield log("without", ns=1)
 
 
-def faults(agent):
-    """How many have happened: the log has the points of persistence, too."""
-    return sum(line.startswith("fault ") for line in agent.fault_log())
-
-
 def scene(rules, sink="", first="", fired=1):
     """Events before, during and after the faults; first: those of the beginning; fired: how many happen
     at least."""
@@ -48,7 +43,8 @@ sinks:
         a.wait_metric(sent, 150, 30, component_id="influxdb")
         a.faults(rules)
         events.write(f"{dir}/in.ndjson", *some(50, 300))
-        a.wait_until(lambda: faults(a) >= fired, 30, lambda: f"{rules or first}: {fired} faults; {faults(a)} happened")
+        a.wait_until(lambda: len(a.fired()) >= fired, 30,
+                     lambda: f"{rules or first}: {fired} faults; {len(a.fired())} happened")
         a.wait_metric(sent, 1050, 60, component_id="influxdb")
         a.faults("")
         events.write(f"{dir}/in.ndjson", *some(350, 50))

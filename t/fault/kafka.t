@@ -38,7 +38,7 @@ sinks:
         if errors:
             mock.errors(kafka.PRODUCE, *errors)
         log.lines(400)
-        a.wait_until(lambda: any("fault " in line for line in a.fault_log()), 30, f"{rules}: a fault happens")
+        a.wait_until(a.fired, 30, f"{rules}: a fault happens")
         a.wait_metric(sent, 400, 60, component_id="kafka")
         a.faults("")
         log.lines(100)

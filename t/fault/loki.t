@@ -33,7 +33,7 @@ sinks:
         sent = "tailrace_component_sent_events_total"
         a.faults(rules)
         log.lines(400)
-        a.wait_until(lambda: any("fault " in line for line in a.fault_log()), 30, f"{rules}: a fault happens")
+        a.wait_until(a.fired, 30, f"{rules}: a fault happens")
         a.wait_metric(sent, 400, 60, component_id="loki")
         a.faults("")
         log.lines(100)

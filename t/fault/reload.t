@@ -199,11 +199,11 @@ def memory_runs_out():
     agent = Agent(config(0), dir=dir, fault="")
     all = [(module, n) for module, most in MODULES.items() for n in range(1, most + 1)]
     for i, (module, n) in enumerate(rng.sample(all, min(ALLOCATIONS, len(all))), 1):
-        said, fired = len(agent.stderr()), len(agent.fault_log())
+        said, fired = len(agent.stderr()), len(agent.fired())
 
         def over():
             """Not asked by HTTP as long as an answer's allocations would count, but the line may be what fails."""
-            return "reloaded" in agent.stderr()[said:] or ("fault malloc" in "\n".join(agent.fault_log()[fired:]) and
+            return "reloaded" in agent.stderr()[said:] or (agent.fired()[fired:] and
                                                            agent.metrics().get("tailrace_config_reloads_total") == i)
         agent.configure(config(i))
         agent.faults(f"malloc@*{module}*:{n}:fail")

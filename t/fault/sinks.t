@@ -17,10 +17,6 @@ from tailrace import Agent, free_port, sanitizers, tempdir
 SENT = "tailrace_component_sent_events_total"
 
 
-def faults(agent):
-    return [line for line in agent.fault_log() if line.startswith("fault ")]
-
-
 def socket_scene(rules, peer, address, options="", once=True, dir=None):
     """Lines during and after the faults; before them the sink has allocated only what it opens with."""
     if rules.startswith("malloc") and sanitizers():
@@ -41,7 +37,7 @@ sinks:
 """, dir=dir, fault="") as a:
         a.faults(rules)
         log.lines(400)
-        a.wait_until(lambda: faults(a), 30, f"{rules}: a fault happens")
+        a.wait_until(a.fired, 30, f"{rules}: a fault happens")
         a.wait_metric(SENT, 400, 60, component_id="out")
         a.faults("")
         log.lines(100)
@@ -101,7 +97,7 @@ sinks:
             a.faults(f"malloc@*sink_prometheus.so:{n}-{n + 3}:fail")
             events.write(path, *(events.metric(f"m{i % 40}", i, k=str(i)) for i in range(1000)),
                          events.log("no metric"))
-            a.wait_until(lambda: faults(a), 30, f"from {n} on: a fault happens")
+            a.wait_until(a.fired, 30, f"from {n} on: a fault happens")
             a.wait_metric(SENT, 1000, 30, component_id="out")
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as r:
                 text = r.read().decode()

@@ -113,7 +113,7 @@ def G2_a_slow_disk_does_not_cost_the_last_positions():
     peer.wait_lines(100)
     agent.faults("fsync@*/state/*:1:delay=2000")
     log.lines(100)
-    agent.wait_until(lambda: any("fsync" in x for x in agent.fault_log()), 20, "the state is being saved")
+    agent.wait_until(agent.fired, 20, "the state is being saved")
     log.lines(100)
     peer.wait_lines(300)
     tap.is_(agent.stop(), 0, "exit code")
@@ -122,6 +122,28 @@ def G2_a_slow_disk_does_not_cost_the_last_positions():
     peer.wait_lines(400)
     tap.is_(agent.stop(), 0, "exit code")
     strict(peer.lines(), counts(log))
+
+
+@tap.test
+def G2_a_disk_that_hangs_does_not_hold_the_end_up():
+    dir = tempdir()
+    log = Log(f"{dir}/in/a.log").lines(100)
+    peer = FakeLoki()
+    config = files(dir, peer.url, "shutdown_timeout: 100ms", "max_wait: 20ms")
+    agent = Agent(config, dir=dir, fault="")
+    peer.wait_lines(100)
+    agent.faults("fsync@*/state/*:1:hang")
+    log.lines(100)
+    agent.wait_until(agent.fired, 20, "the state is being saved")
+    peer.wait_lines(200)
+    tap.is_(agent.stop(), 0, "exit code")
+    tap.like(agent.stderr(), "the disk hangs; what was delivered since then is read again", "it says so")
+    agent = Agent(config, dir=dir)
+    agent.wait_until(agent.ready, 10, "the next start")
+    log.lines(100)
+    agent.wait_until(lambda: len(set(peer.lines())) >= 300, 20, "the rest")
+    tap.is_(agent.stop(), 0, "exit code")
+    at_least_once(peer.lines(), counts(log), most=200, ordered=False)
 
 
 @tap.test

@@ -368,6 +368,7 @@ class Agent:
     def faults(self, rules):
         """Puts these rules (as TR_FAULT) in the place of those given so; "" takes them away. The agent
         sees them at its next call."""
+        assert " " not in rules, f"they are separated by semicolons: {rules}"
         fresh = self.faults_path + ".new"
         with open(fresh, "w") as f:
             f.write(rules + "\n")
@@ -380,6 +381,10 @@ class Agent:
                 return f.read().splitlines()
         except FileNotFoundError:
             return []
+
+    def fired(self):
+        """The faults of fault_log(), without the points."""
+        return [line for line in self.fault_log() if line.startswith("fault ")]
 
     # ---- its end
 
@@ -440,10 +445,23 @@ class Agent:
         self.process.wait()
         self._ended()
 
+    def _kill(self):
+        """At a test's end; a process that is killed leaves no figures of which lines it ran."""
+        if os.environ.get("TR_COVERAGE"):
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                pass
+        self.process.kill()
+        self.process.wait()
+
     def _end(self):
         if self.process.poll() is None:
             self._check_last()
-            self.kill9()
+            self._check_memory()
+            self._kill()
+            self._ended()
         report = self.stderr()
         if not self.allow_report and SANITIZER_REPORT.search(report):
             tap.fail("a sanitizer reported")
@@ -459,8 +477,7 @@ class Agent:
             if kind is None:
                 self._check_last()
             self._check_memory()
-            self.process.kill()
-            self.process.wait()
+            self._kill()
 
 
 def command(*args, env=None, deadline=20.0, input=None):
