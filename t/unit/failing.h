@@ -62,12 +62,14 @@ static inline bool is_ours(const void *caller)
 {
 	static __thread struct {
 		const void *caller;
+		const char *theirs;
 		bool ours;
 	} known[1024];
 	size_t i = (uintptr_t)caller % 1021;
 	Dl_info info;
-	if (known[i].caller != caller) {
+	if (known[i].caller != caller || known[i].theirs != failing.theirs) {
 		known[i].caller = caller;
+		known[i].theirs = failing.theirs;
 		known[i].ours = dladdr(caller, &info) && info.dli_fname &&
 				(strstr(info.dli_fname, "/libtailrace") ||
 				 strstr(info.dli_fname, "/plugins/") ||
@@ -193,7 +195,7 @@ TAKE_OVER_TRANSFER(pwrite, (int fd, const void *from, size_t n, off_t at), fd, f
 static struct {
 	pthread_mutex_t lock; /* guards n, v */
 	_Atomic bool on;
-	unsigned n;
+	unsigned n, before; /* before: what warm_up() says is there at the end */
 	struct {
 		void *p; /* NULL: none */
 		const void *caller;
@@ -345,6 +347,30 @@ static inline void in_each_way(bool (*try)(void))
 		in_way(TRANSFERS, 0, for_good, try); /* in part */
 		in_way(ALLOCATIONS, ENOMEM, for_good, try);
 	}
+}
+
+/* Tries it twice without failures: what is made once for all is there then, and nothing more is to
+ * be held at the end of each try that follows (has_leaked()). */
+static inline void warm_up(bool (*try)(void))
+{
+	way.what = NOTHING;
+	way.n = way.last = 1;
+	held.on = false;
+	held.n = 0;
+	memset(held.v, 0, sizeof held.v);
+	held.before = UINT32_MAX;
+	try();
+	held.on = true;
+	try();
+	held.before = held.n;
+}
+
+static inline bool has_leaked(void)
+{
+	if (held.n <= held.before)
+		return false;
+	show_held();
+	return true;
 }
 
 static inline void empty_dir(const char *path)

@@ -17,7 +17,6 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
-#include <zstd.h>
 
 #include "failing.h"
 
@@ -41,6 +40,7 @@ static struct {
 	} conns[PEER_CONNS];
 	pthread_mutex_t lock; /* guards what follows */
 	unsigned nrequests;
+	const char *const *answers; /* to the first requests; NULL after the last */
 	struct peer_bytes got;
 } peer = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -100,26 +100,24 @@ static inline size_t peer_unpack(const char *head, const char *body, size_t n, c
 	return n;
 }
 
-/* The first requests are answered in each way in which a request can fail, all with a bad event
- * are refused for good. NULL: the connection ends without an answer. */
-static inline const char *peer_answer(unsigned nth, const char *body, size_t n)
+#define PEER_HANGS_UP ""  /* without an answer */
+#define PEER_WAITS    "?" /* and never answers */
+
+static const char *const peer_refusals[] = {
+	"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n",
+	PEER_HANGS_UP,
+	"HTTP/1.1 429 Slowly\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n",
+	"HTTP/1.1 413 Large\r\nContent-Length: 0\r\n\r\n",
+	"HTTP/1.1 401 Who?\r\nContent-Length: 0\r\n\r\n",
+	NULL,
+};
+
+/* All requests with a bad event are refused for good. */
+static inline const char *peer_judge(const char *body, size_t n)
 {
-	switch (nth) {
-	case 0:
-		return "HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n";
-	case 1:
-		return NULL;
-	case 2:
-		return "HTTP/1.1 429 Slowly\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n";
-	case 3:
-		return "HTTP/1.1 413 Large\r\nContent-Length: 0\r\n\r\n";
-	case 4:
-		return "HTTP/1.1 401 Who?\r\nContent-Length: 0\r\n\r\n";
-	default:
-		return memmem(body, n, "bad", 3)
-			       ? "HTTP/1.1 400 Bad\r\nContent-Length: 17\r\n\r\n{\"error\":\"is bad\"}"
-			       : "HTTP/1.1 204 Good\r\n\r\n";
-	}
+	return memmem(body, n, "bad", 3)
+		       ? "HTTP/1.1 400 Bad\r\nContent-Length: 17\r\n\r\n{\"error\":\"is bad\"}"
+		       : "HTTP/1.1 204 Good\r\n\r\n";
 }
 
 /* Answers the request at the beginning of what came in. False: the connection is over. */
@@ -135,14 +133,19 @@ static inline bool peer_serve(int fd, struct peer_bytes *in)
 	in->p[head - 1] = 0;
 	size_t unpacked = peer_unpack(in->p, in->p + head, n, body, sizeof body);
 	pthread_mutex_lock(&peer.lock);
-	unsigned nth = peer.nrequests++;
+	const char *answer = *peer.answers;
+	if (answer)
+		peer.answers++;
+	peer.nrequests++;
 	pthread_mutex_unlock(&peer.lock);
-	const char *answer = peer_answer(nth, body, unpacked);
-	if (answer && strstr(answer, " 204 "))
+	if (!answer)
+		answer = peer_judge(body, unpacked);
+	if (strstr(answer, " 204 "))
 		peer_keep(body, unpacked);
 	in->n -= head + n;
 	memmove(in->p, in->p + head + n, in->n);
-	return answer && send(fd, answer, strlen(answer), MSG_NOSIGNAL) > 0;
+	return strcmp(answer, PEER_WAITS) == 0 ||
+	       send(fd, answer, strlen(answer), MSG_NOSIGNAL) > 0;
 }
 
 /* ---- the thread */
@@ -264,6 +267,13 @@ static inline void peer_forget(void)
 	pthread_mutex_lock(&peer.lock);
 	peer.nrequests = 0;
 	peer.got.n = 0;
+	pthread_mutex_unlock(&peer.lock);
+}
+
+static inline void peer_answers_with(const char *const *answers)
+{
+	pthread_mutex_lock(&peer.lock);
+	peer.answers = answers;
 	pthread_mutex_unlock(&peer.lock);
 }
 

@@ -10,11 +10,13 @@
 
 #include <cmocka.h>
 
+#include "tempdir.h"
+
 #include "base/io.h"
 #include "base/log.h"
 #include "flow/checkpoint.h"
 
-static char dir[64], path[128], prev[160];
+static char path[128], prev[160];
 
 static struct tr_checkpoint file_v(uint32_t version)
 {
@@ -24,8 +26,7 @@ static struct tr_checkpoint file_v(uint32_t version)
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/tr-state-XXXXXX");
-	assert_non_null(mkdtemp(dir));
+	dir_make("state");
 	snprintf(path, sizeof path, "%s/logs.state", dir);
 	snprintf(prev, sizeof prev, "%s.prev", path);
 	return 0;
@@ -33,10 +34,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char cmd[128];
 	(void)state;
-	snprintf(cmd, sizeof cmd, "rm -r %s", dir);
-	return system(cmd);
+	return dir_remove();
 }
 
 static void save(const char *text)

@@ -4,6 +4,7 @@
  * around its task (turns, io threads, the clock) is done here, in turn. */
 #include "failing.h"
 #include "quiet.h"
+#include "tempdir.h"
 #include "view.h"
 
 #include "base/clock.h"
@@ -12,7 +13,6 @@
 
 #define NVIEWS 6
 
-static char dir[64];
 static int64_t now_ns, wake_ns;
 static bool woken;
 static struct {
@@ -215,9 +215,7 @@ static bool has_all(unsigned nviews)
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(dir, sizeof dir, "%s/tr-disk-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	assert_non_null(mkdtemp(dir));
+	dir_make_fast("disk");
 	memset(&g, 0, sizeof g);
 	assert_int_equal(tr_memory_init(&g.memory, 64 << 20), 0);
 	g.pool.workers = calloc(1, sizeof *g.pool.workers);
@@ -235,7 +233,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char cmd[128];
 	(void)state;
 	assert_true(tr_ack_line_idle(&line));
 	tr_ack_line_free(&line);
@@ -244,8 +241,7 @@ static int teardown(void **state)
 	tr_spool_codec_free(&codec);
 	tr_sb_free(&packed);
 	free(g.pool.workers);
-	snprintf(cmd, sizeof cmd, "rm -r %s", dir);
-	return system(cmd);
+	return dir_remove();
 }
 
 static void empty_spool(void)

@@ -5,6 +5,7 @@
 #include "failing.h"
 #include "load.h"
 #include "quiet.h"
+#include "tempdir.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +16,6 @@
 #include "config/mem.h"
 #include "run/graph.h"
 
-static char dir[64];
 static struct tr_graph g;
 static struct tr_config *config;
 
@@ -42,7 +42,8 @@ static const char text[] =
 	"  influx: {type: influxdb, inputs: [parse], url: 'http://127.0.0.1:1', database: d%2$d}\n"
 	"  file: {type: file, inputs: [parse], path: '%1$s/out%2$d', compression: gzip}\n"
 	"  files: {type: file, inputs: [parse], path: '%1$s/outs/{{ graph }}%2$d', encoding: raw}\n"
-	"  kafka: {type: kafka, inputs: [parse], brokers: ['127.0.0.1:1'], topic: t%2$d}\n"
+	"  kafka: {type: kafka, inputs: [parse], brokers: ['127.0.0.1:1'], topic: t%2$d,\n"
+	"          headers: {a: b}}\n"
 	"  socket: {type: socket, inputs: [parse], address: 'tcp://127.0.0.1:1',\n"
 	"           batch: {max_events: 100%2$d}}\n"
 	"  console: {type: console, inputs: [parse], batch: {max_events: 100%2$d}}\n"
@@ -68,8 +69,7 @@ static struct tr_config *load(int i)
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/tr-graph-XXXXXX");
-	assert_non_null(mkdtemp(dir));
+	dir_make("graph");
 	failing.ours = true;
 	return 0;
 }
@@ -77,10 +77,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	memset(&g, 0, sizeof g);
-	char cmd[128];
 	(void)state;
-	snprintf(cmd, sizeof cmd, "rm -r %s", dir);
-	return system(cmd);
+	return dir_remove();
 }
 
 static bool try_to_open(void)

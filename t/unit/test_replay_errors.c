@@ -4,6 +4,7 @@
 #include "failing.h"
 #include "load.h"
 #include "quiet.h"
+#include "tempdir.h"
 
 #include <signal.h>
 
@@ -14,7 +15,7 @@
 
 #define NLETTERS 70 /* more than a segment of them */
 
-static char dir[64], letters[128], out[128];
+static char letters[128], out[128];
 static struct tr_config *config;
 
 static int setup(void **state)
@@ -22,8 +23,7 @@ static int setup(void **state)
 	char path[96];
 	(void)state;
 	tr_run_prepare(); /* before there are threads */
-	strcpy(dir, "/tmp/tr-replay-XXXXXX");
-	assert_non_null(mkdtemp(dir));
+	dir_make("replay");
 	snprintf(path, sizeof path, "%s/tailrace.yaml", dir);
 	snprintf(letters, sizeof letters, "%s/data/dead_letter/out", dir);
 	snprintf(out, sizeof out, "%s/out", dir);
@@ -47,11 +47,9 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char cmd[128];
 	(void)state;
 	tr_config_free(&config);
-	snprintf(cmd, sizeof cmd, "rm -r %s", dir);
-	return system(cmd);
+	return dir_remove();
 }
 
 /* The second line is none, and one is a metric. */

@@ -5,6 +5,8 @@
 
 #include "spool.h"
 
+#include "flow/spool_survey.h"
+
 /* Bytes of the first segment that the disk can't give; none when they are the same. */
 static off_t bad_from, bad_to;
 
@@ -292,6 +294,14 @@ static void test_newer_is_refused_untouched(void **state)
 	snprintf(cmd, sizeof cmd, "cp -r %s %s.was", dir, dir);
 	assert_int_equal(system(cmd), 0);
 	assert_int_equal(try_open(MIB), -EPROTO);
+	/* nor is it judged */
+	struct tr_spool_survey v;
+	struct tr_err e = { 0 };
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(tr_spool_survey(fd, dir, TR_SPOOL_PAYLOADS, NULL, NULL, &v, &e), -EPROTO);
+	assert_non_null(strstr(e.msg, "was written by a newer tailrace"));
+	tr_spool_survey_free(&v);
+	close(fd);
 	snprintf(cmd, sizeof cmd, "diff -r %s %s.was", dir, dir);
 	assert_int_equal(system(cmd), 0);
 
@@ -304,7 +314,7 @@ static void test_newer_is_refused_untouched(void **state)
 	char slot[TR_SPOOL_SLOT];
 	path_of(path, sizeof path, TR_SPOOL_LEDGER);
 	tr_spool_close(&s);
-	int fd = open(path, O_RDWR);
+	fd = open(path, O_RDWR);
 	assert_int_equal(pread(fd, slot, sizeof slot, TR_SPOOL_SLOT), sizeof slot);
 	slot[8]++;
 	uint64_t sum = tr_hash(slot, sizeof slot - 8);

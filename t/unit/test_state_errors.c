@@ -3,6 +3,7 @@
  * one after the other: what was there stays, and the message says what failed and why. */
 #include "failing.h"
 #include "quiet.h"
+#include "tempdir.h"
 #include "view.h"
 
 #include "base/clock.h"
@@ -12,13 +13,12 @@
 #include "flow/letter_file.h"
 #include "flow/request.h"
 
-static char dir[64], path[128];
+static char path[128];
 
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/tr-state-XXXXXX");
-	assert_non_null(mkdtemp(dir));
+	dir_make("state");
 	return 0;
 }
 
