@@ -272,16 +272,22 @@ static uint32_t cells_of(const struct tr_batch *b, enum tr_col_shape shape)
 	return shape == TR_CONST ? 1 : shape == TR_SEGMENT ? b->nsegs : b->nrows;
 }
 
+/* The column is the view's. */
+static uint16_t place_of(const struct tr_batch *b, const struct tr_col *c)
+{
+	uint16_t i = 0;
+	while (b->cols[i] != c) {
+		i++;
+		assert(i < b->ncols);
+	}
+	return i;
+}
+
 static void replace_col(struct tr_batch *b, struct tr_col *old, struct tr_col *c)
 {
-	for (uint16_t i = 0; i < b->ncols; i++) {
-		if (b->cols[i] == old) {
-			tr_col_put(&b->cols[i]);
-			b->cols[i] = c;
-			return;
-		}
-	}
-	assert(!"the column is the view's");
+	uint16_t i = place_of(b, old);
+	tr_col_put(&b->cols[i]);
+	b->cols[i] = c;
 }
 
 struct tr_col *tr_batch_add(struct tr_batch *b, const struct tr_name *name, enum tr_col_kind kind,
@@ -323,16 +329,10 @@ struct tr_col *tr_batch_writable(struct tr_batch *b, struct tr_col *c, enum tr_c
 
 void tr_batch_remove(struct tr_batch *b, struct tr_col *c)
 {
-	for (uint16_t i = 0; i < b->ncols; i++) {
-		if (b->cols[i] == c) {
-			tr_col_put(&b->cols[i]);
-			memmove(&b->cols[i], &b->cols[i + 1],
-				(size_t)(b->ncols - i - 1) * sizeof *b->cols);
-			b->ncols--;
-			return;
-		}
-	}
-	assert(!"the column is the view's");
+	uint16_t i = place_of(b, c);
+	tr_col_put(&b->cols[i]);
+	memmove(&b->cols[i], &b->cols[i + 1], (size_t)(b->ncols - i - 1) * sizeof *b->cols);
+	b->ncols--;
 }
 
 int tr_batch_rename(struct tr_batch *b, struct tr_col *c, const struct tr_name *name,

@@ -35,8 +35,6 @@ void tr_account_open(struct tr_memory *m, struct tr_account *a, struct tr_waker 
 void tr_account_close(struct tr_account *a)
 {
 	struct tr_memory *m = a->memory;
-	if (!m)
-		return;
 	pthread_mutex_lock(&m->lock);
 	struct tr_account **at = &m->accounts;
 	while (*at && *at != a)

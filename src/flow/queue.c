@@ -170,10 +170,7 @@ bool tr_port_has_room(struct tr_port *p)
 int tr_port_publish(struct tr_port *p, struct tr_batch **bp)
 {
 	struct tr_batch *b = *bp;
-	if (b->nsel == 0) {
-		tr_batch_free(bp);
-		return 0;
-	}
+	assert(p->n && b->nsel);
 	struct tr_batch **views = p->views;
 	for (size_t i = 1; i < p->n; i++) {
 		views[i] = tr_batch_clone(b);
@@ -185,10 +182,6 @@ int tr_port_publish(struct tr_port *p, struct tr_batch **bp)
 	}
 	*bp = NULL;
 	tr_ack_fan_out(b, p->nrequired);
-	if (p->n == 0) {
-		tr_batch_free(&b);
-		return 0;
-	}
 	views[0] = b;
 	bool wanted = b->required;
 	for (size_t i = 0; i < p->n; i++) {

@@ -66,8 +66,8 @@ struct tr_port {
 
 void tr_port_free(struct tr_port *p); /* what it has room for, not the queues */
 bool tr_port_has_room(struct tr_port *p);
-/* Gives every consumer a view of its own; *b is gone. Events that nobody requires are settled. When
- * memory for a view is short, -ENOMEM and *b is still the caller's. */
+/* Gives every consumer, one at least, a view of its own; *b, which has events, is gone. Events that
+ * nobody requires are settled. When memory for a view is short, -ENOMEM and *b is still the caller's. */
 int tr_port_publish(struct tr_port *p, struct tr_batch **b);
 
 /* Of named outputs, in two steps, of which the first any number of threads may take at once: views[i]

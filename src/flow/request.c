@@ -61,12 +61,6 @@ static void view_put(struct tr_sink *s, struct tr_batch *b)
 static int add_span(struct request *q, struct tr_batch *b, uint32_t first, uint32_t n)
 {
 	struct tr_request *r = &q->r;
-	struct tr_span *last = r->nspans ? &r->spans[r->nspans - 1] : NULL;
-	if (last && last->batch == b && last->first + last->n == first) {
-		last->n += n;
-		r->nrows += n;
-		return 0;
-	}
 	if (r->nspans == q->cap) {
 		struct tr_span *spans = realloc(r->spans, 2 * q->cap * sizeof *spans);
 		if (!spans)

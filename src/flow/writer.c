@@ -41,6 +41,7 @@ void tr_writer_free(struct tr_writer *w)
 		seg_account(w);
 		w->batch->segs = w->batch->rows->segs;
 		w->batch->seg_of = w->batch->rows->seg_of;
+		w->batch->offset = w->batch->rows->offset;
 		tr_ack_abandon(w->batch, 0, w->batch->nrows);
 		tr_making_discard(w);
 	}
@@ -48,9 +49,12 @@ void tr_writer_free(struct tr_writer *w)
 	drop_bufs(w);
 	for (int i = 0; i < w->ncols; i++)
 		tr_sb_free(&w->cols[i].text);
+	free(w->made);
 	free(w->cols);
 	free(w->slots);
 	free(w->labels);
+	w->made = NULL;
+	w->made_cap = 0;
 	w->cols = NULL;
 	w->slots = NULL;
 	w->labels = NULL;
@@ -107,12 +111,26 @@ static bool pin(struct tr_batch *b, struct tr_buf *buf)
 	return true;
 }
 
+/* As many as one row wants: it could never be written if there were a limit. */
+static bool grow_made(struct tr_writer *w)
+{
+	int cap = w->made_cap ? 2 * w->made_cap : 8;
+	struct tr_buf **made = realloc(w->made, (size_t)cap * sizeof *made);
+	if (!made)
+		return false;
+	w->made = made;
+	w->made_cap = cap;
+	return true;
+}
+
 char *tr_writer_alloc(struct tr_writer *w, size_t n)
 {
 	struct tr_buf *at = w->nmade ? w->made[w->nmade - 1] : NULL;
 	if (!at || at->cap - at->fill < n) {
-		if (w->nmade == (int)(sizeof w->made / sizeof *w->made))
+		if (w->nmade == w->made_cap && !grow_made(w)) {
+			w->short_of_memory = true;
 			return NULL;
+		}
 		at = tr_buf_get(&w->account, n > MADE_BYTES ? n : MADE_BYTES);
 		if (!at) {
 			w->short_of_memory |= errno == ENOMEM;
@@ -134,8 +152,10 @@ char *tr_writer_alloc(struct tr_writer *w, size_t n)
 /* Publishes the rows so far. False: no memory; w->batch or w->stuck holds them still. */
 static bool publish(struct tr_writer *w)
 {
-	if (w->stuck && tr_port_publish(w->port, &w->stuck) < 0)
+	if (w->stuck && tr_port_publish(w->port, &w->stuck) < 0) {
+		w->short_of_memory = true;
 		return false;
+	}
 	struct tr_batch *b = w->batch;
 	if (!b)
 		return true;
@@ -171,8 +191,6 @@ void *tr_writer_segment(struct tr_writer *w, struct tr_ack_line *line, uint64_t 
 			size_t range_size)
 {
 	assert(!w->open);
-	if (w->batch && w->batch->nsegs == UINT16_MAX && !publish(w))
-		return NULL;
 	for (int i = 0; i < w->ncols; i++)
 		w->cols[i].cell.type = TR_NONE;
 	w->open = tr_ack_new(line, range_size);
@@ -320,12 +338,16 @@ bool tr_writer_set(struct tr_writer *w, int col, struct tr_cell cell)
 {
 	struct tr_writer_col *wc = &w->cols[col];
 	if (wc->shape == TR_SEGMENT) {
-		wc->cell = cell;
-		wc->text.n = 0;
+		tr_sb_clear(&wc->text); /* a failure before is over */
 		if (cell.type == TR_STRING)
 			tr_sb_put(&wc->text, cell.p, cell.n);
+		wc->cell = cell;
+		if (wc->text.failed)
+			wc->cell.type = TR_NONE;
 		/* set after rows of the segment: it holds for those as well */
-		return !wc->text.failed && (!w->seg_rows || tr_making_seg_cell(w, wc));
+		bool good = !wc->text.failed && (!w->seg_rows || tr_making_seg_cell(w, wc));
+		w->short_of_memory |= !good;
+		return good;
 	}
 	struct tr_cell *to = tr_making_cell(w, wc);
 	if (!to)

@@ -38,8 +38,8 @@ struct tr_writer {
 	struct tr_buf *prev; /* the one before, so that a tail can be carried over */
 	/* alloc'ed from since the last row, the newest last: a row to come may lie in any of them
 	 */
-	struct tr_buf *made[8];
-	int nmade;
+	struct tr_buf **made;
+	int nmade, made_cap;
 	struct tr_batch *batch; /* being made, or NULL; columns have room for `cap` rows */
 	uint32_t cap, segs_cap;
 	uint32_t row_cols; /* columns of this batch with a cell for each row, beside the message */

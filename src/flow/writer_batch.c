@@ -227,6 +227,7 @@ bool tr_making_seg_begin(struct tr_writer *w)
 	if (!w->batch && !batch_begin(w))
 		return false;
 	struct tr_batch *b = w->batch;
+	assert(b->nsegs < UINT16_MAX); /* each but the last has a row */
 	if (b->nsegs == w->segs_cap && !grow_segs(w, w->segs_cap * 2))
 		goto fail;
 	if (b->nsegs == 1 && !b->rows->seg_of) {

@@ -508,6 +508,19 @@ def large_messages_and_many_rows():
         ok(f.read().splitlines() == texts, "whole and in order")
 
 
+@test
+def a_message_of_many_long_values():
+    """Each value that is unescaped takes memory of its own: all that one message has."""
+    a = Syslog("tcp", options="    max_message_bytes: 1MiB")
+    values = {f"n{i}": "%d]" % i + chr(97 + i % 26) * 20000 for i in range(40)}
+    params = " ".join('%s="%s"' % (k, v.replace("]", "\\]")) for k, v in values.items())
+    s = a.connect()
+    s.sendall(counted(f"<13>1 - h a - - [x {params}] m") + counted(rfc5424("next")))
+    row = a.wait_rows(2)[0]
+    is_({k: row["fields"].get(f"sd.x.{k}") for k in values}, values, "every value")
+    is_(a.stop(), 0, "exit code")
+
+
 # ---- how it is started
 
 

@@ -35,6 +35,32 @@ static void test_ranges_advance_in_order(void **state)
 	assert_string_equal(advanced, "abc");
 }
 
+static struct tr_ack *next_one;
+
+/* Where a range is told of, the next one settles: it is told of after it, not inside. */
+static void note_and_settle(struct tr_ack_line *line, void *name)
+{
+	struct tr_ack *a = next_one;
+	next_one = NULL;
+	if (a)
+		tr_ack_rows(a, 1);
+	note(line, name);
+}
+
+static void test_settling_while_told(void **state)
+{
+	struct tr_ack_line line;
+	(void)state;
+	*advanced = 0;
+	assert_int_equal(tr_ack_line_init(&line, note_and_settle), 0);
+	struct tr_ack *a = range(&line, "a", 1);
+	next_one = range(&line, "b", 1);
+	tr_ack_rows(a, 1);
+	assert_string_equal(advanced, "ab");
+	assert_true(tr_ack_line_idle(&line));
+	tr_ack_line_free(&line);
+}
+
 /* ---- the budget ---- */
 
 static void test_budget(void **state)
@@ -412,6 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ranges_advance_in_order),
+		cmocka_unit_test(test_settling_while_told),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_a_batch_of_many_files),
 		cmocka_unit_test(test_metrics_and_times_of_their_own),

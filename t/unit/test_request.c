@@ -116,6 +116,64 @@ static void test_a_buffer_is_sent_before_it_drops(void **state)
 	scene_close(&s);
 }
 
+/* A sink that a reload removed: all that it has, at each stage of its way, is discarded. */
+static void test_a_removed_sink_discards_all(void **state)
+{
+	struct scene s;
+	struct tr_sink sink;
+	int64_t wake_at;
+	(void)state;
+	sink_open(&sink, &s, TR_QUEUE_BLOCK);
+	sink.window = 1;
+	write_file(&s, "a", 250); /* sent, gathered no further, the rest of its view */
+	assert_true(tr_writer_flush(&s.writer));
+	tr_sink_run(&sink, false, &wake_at);
+	assert_int_equal(nsent, 1);
+	assert_non_null(sink.view);
+	write_file(&s, "b", 10); /* queued */
+	assert_true(tr_writer_flush(&s.writer));
+	sink.removed = true;
+	tr_request_abandon(&sent[0]);
+	assert_string_equal(advanced, "");
+	tr_sink_discard(&sink);
+	assert_string_equal(advanced, "ab");
+	assert_int_equal(s.sink_counters.sent, 0);
+	assert_int_equal(s.sink_counters.discarded[TR_REASON_REMOVED], 260);
+	assert_true(tr_sink_idle(&sink));
+	assert_int_equal(atomic_load(&sink.in.bytes), 0);
+	write_file(&s, "c", 10); /* gathered */
+	assert_true(tr_writer_flush(&s.writer));
+	tr_sink_run(&sink, false, &wake_at);
+	assert_non_null(sink.open);
+	tr_sink_discard(&sink);
+	assert_string_equal(advanced, "abc");
+	assert_int_equal(s.sink_counters.discarded[TR_REASON_REMOVED], 270);
+	tr_sink_free(&sink);
+	scene_close(&s);
+}
+
+/* Without dead letters, what is refused is counted and gone, whatever the plugin calls it. */
+static void test_refused_without_dead_letters(void **state)
+{
+	struct scene s;
+	struct tr_sink sink;
+	int64_t wake_at;
+	(void)state;
+	sink_open(&sink, &s, TR_QUEUE_BLOCK);
+	write_file(&s, "a", 150);
+	assert_true(tr_writer_flush(&s.writer));
+	tr_sink_run(&sink, true, &wake_at);
+	assert_int_equal(nsent, 2);
+	tr_request_reject(&sent[0], "too_long", TR_STR("says the server"), false);
+	tr_request_reject(&sent[1], "a reason of its own", TR_STR(""), false);
+	assert_string_equal(advanced, "a");
+	assert_int_equal(s.sink_counters.discarded[TR_REASON_TOO_LONG], 100);
+	assert_int_equal(s.sink_counters.discarded[TR_REASON_REJECTED], 50);
+	assert_true(tr_sink_idle(&sink));
+	tr_sink_free(&sink);
+	scene_close(&s);
+}
+
 static void test_abandoned_rows_hold_the_position(void **state)
 {
 	struct scene s;
@@ -186,6 +244,8 @@ int main(void)
 		cmocka_unit_test(test_requests_are_cut_and_sorted),
 		cmocka_unit_test(test_a_full_buffer_is_sent),
 		cmocka_unit_test(test_a_buffer_is_sent_before_it_drops),
+		cmocka_unit_test(test_a_removed_sink_discards_all),
+		cmocka_unit_test(test_refused_without_dead_letters),
 		cmocka_unit_test(test_abandoned_rows_hold_the_position),
 		cmocka_unit_test(test_a_line_ends_before_the_first_abandoned_row),
 		cmocka_unit_test(test_a_line_ends_before_a_range_of_lost_offsets),
