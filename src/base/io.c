@@ -161,7 +161,7 @@ int tr_io_replace(const char *path, const char *keep, tr_str content, mode_t mod
 {
 	char fresh[PATH_MAX], dir[PATH_MAX];
 	if (snprintf(fresh, sizeof fresh, "%s.new", path) >= (int)sizeof fresh)
-		return tr_err_set(e, -ENAMETOOLONG, "%s: path too long", path);
+		return tr_err_set(e, -ENAMETOOLONG, "path too long: %s", path);
 	snprintf(dir, sizeof dir, "%s", path);
 	char *slash = strrchr(dir, '/');
 	if (!slash)
@@ -189,7 +189,7 @@ int tr_io_mkdirs(const char *dir, struct tr_err *e)
 {
 	char path[PATH_MAX];
 	if (snprintf(path, sizeof path, "%s", dir) >= (int)sizeof path)
-		return tr_err_set(e, -ENAMETOOLONG, "%s: path too long", dir);
+		return tr_err_set(e, -ENAMETOOLONG, "path too long: %s", dir);
 	for (char *p = path + 1;; p++) {
 		if (*p != '/' && *p != 0)
 			continue;

@@ -111,8 +111,6 @@ char *tr_sb_grow(struct tr_sb *sb, size_t want)
 	size_t need;
 	if (sb->failed)
 		return NULL;
-	if (sb->p && sb->cap - sb->n >= want)
-		return sb->p + sb->n;
 	if (__builtin_add_overflow(sb->n, want, &need)) {
 		sb->failed = true;
 		return NULL;

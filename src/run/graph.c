@@ -32,10 +32,10 @@ int tr_graph_load_plugins(struct tr_graph *g, const struct tr_layout *l, struct 
 		if (!more)
 			return tr_err_set(e, -ENOMEM, "out of memory");
 		g->loaded = more;
-		g->loaded[g->nloaded++] = c->plugin;
 		int rc = c->plugin->load(e);
-		if (rc < 0)
+		if (rc < 0) /* the next reload asks again */
 			return rc;
+		g->loaded[g->nloaded++] = c->plugin;
 	}
 	return 0;
 }
@@ -426,10 +426,8 @@ uint64_t tr_graph_close(struct tr_graph *g)
 	close_lock(g);
 	close_kind(g, TR_TRANSFORM);
 	close_kind(g, TR_SOURCE);
-	if (!tr_loop_close(&g->loop, tr_mono_ns() + TR_SEC / 2)) {
+	if (!tr_loop_close(&g->loop, tr_mono_ns() + TR_SEC / 2))
 		tr_exit_left();
-		return lost;
-	}
 	if (tr_exit_is_left()) /* who is left may look at its host */
 		return lost;
 	free_hosts(g);

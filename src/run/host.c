@@ -210,8 +210,13 @@ tr_metric *tr_host_metric(struct tr_host *h, const char *name, const char *help,
 		m->type = type;
 		m->label = label ? tr_str_dup(tr_str_c(label)) : NULL;
 		m->value = value ? tr_str_dup(tr_str_c(value)) : NULL;
-		m->next = *list;
-		*list = m;
+		if ((label && !m->label) || (value && !m->value)) { /* it would be another series */
+			tr_own_metrics_free(m);
+			m = NULL;
+		} else {
+			m->next = *list;
+			*list = m;
+		}
 	}
 	pthread_mutex_unlock(lock);
 	return m ? &m->v : &nowhere;
@@ -293,8 +298,6 @@ int64_t tr_host_backoff_ns(struct tr_host *h, uint32_t n)
 	int64_t most = c->retry_initial_ns;
 	for (uint32_t i = 1; i < n && most < c->retry_max_ns; i++)
 		most = most > c->retry_max_ns / 2 ? c->retry_max_ns : most * 2;
-	if (most > c->retry_max_ns)
-		most = c->retry_max_ns;
 	/* full jitter: anything up to it */
 	uint64_t r = (uint64_t)arc4random() << 32 | arc4random();
 	return most > 0 ? (int64_t)(r % (uint64_t)most) + 1 : 0;

@@ -186,6 +186,8 @@ bool tr_loop_close(struct tr_loop *l, int64_t deadline_ns)
 	bool late = false;
 	int64_t left = deadline_ns - tr_mono_ns();
 	uv_timer_t limit;
+	if (!l->async.data) /* it has never been there */
+		return true;
 	tr_loop_run_posts(l);
 	uv_timer_stop(&l->timer);
 	uv_close((uv_handle_t *)&l->timer, NULL);

@@ -171,6 +171,7 @@ struct entry {
 struct entries {
 	struct entry *v;
 	size_t n, cap;
+	bool failed;
 };
 
 static int by_name(const void *a, const void *b)
@@ -185,8 +186,10 @@ static void gather(struct entries *e, struct tr_ledger *l, struct tr_own_metric 
 	for (; m; m = m->next) {
 		if (e->n == e->cap) {
 			struct entry *more = realloc(e->v, (e->cap + 64) * sizeof *more);
-			if (!more)
+			if (!more) {
+				e->failed = true;
 				return;
+			}
 			e->v = more;
 			e->cap += 64;
 		}
@@ -209,6 +212,7 @@ static void own(struct tr_graph *g, struct tr_sb *out)
 		gather(&e, h->ledger, h->metrics);
 		pthread_mutex_unlock(&h->lock);
 	}
+	out->failed |= e.failed; /* rather no answer than one that lacks some */
 	struct entry *list = e.v;
 	size_t n = e.n;
 	if (n)
@@ -240,6 +244,7 @@ static void reloads(struct tr_graph *g, struct tr_sb *out)
 	    TR_PROM_GAUGE, (double)g->config_hash);
 }
 
+/* -1: it isn't known. */
 static int count_fds(void)
 {
 	int n = 0;
@@ -249,7 +254,7 @@ static int count_fds(void)
 		return (int)st.st_size;
 	DIR *d = opendir("/proc/self/fd");
 	if (!d)
-		return 0;
+		return -1;
 	while (readdir(d))
 		n++;
 	closedir(d);
@@ -275,7 +280,9 @@ static void process(struct tr_graph *g, struct tr_sb *out)
 		    (double)resident * page);
 	}
 	tr_sb_free(&statm);
-	one(out, "process_open_fds", "Open file descriptors.", TR_PROM_GAUGE, count_fds());
+	int fds = count_fds();
+	if (fds >= 0)
+		one(out, "process_open_fds", "Open file descriptors.", TR_PROM_GAUGE, fds);
 	if (getrlimit(RLIMIT_NOFILE, &lim) == 0)
 		one(out, "process_max_fds", "Most file descriptors that may be open.", TR_PROM_GAUGE,
 		    (double)lim.rlim_cur);

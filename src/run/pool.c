@@ -288,7 +288,8 @@ static double cgroup_cpus(void)
 		tr_sb_cstr(&sb);
 		for (char *line = strtok_r(sb.p, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 			bool v2 = strncmp(line, "0::", 3) == 0;
-			char *path = strrchr(line, ':');
+			char *path = strchr(line, ':'); /* ID:CONTROLLERS:PATH, which may have one */
+			path = path ? strchr(path + 1, ':') : NULL;
 			if (!path || (!v2 && !strstr(line, "cpu,") && !strstr(line, ":cpu:")))
 				continue;
 			char dir[512];

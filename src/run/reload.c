@@ -17,6 +17,7 @@ struct reload {
 	struct tr_layout next;
 	struct tr_host **before; /* beside next.hosts: who has the name now, or NULL */
 	bool *stays;             /* beside g->now.hosts */
+	bool retired;            /* sources were closed, and are to be opened again to go back */
 	struct tr_reloaded what;
 };
 
@@ -215,6 +216,7 @@ static int retire(struct reload *r, struct tr_err *e)
 			continue;
 		atomic_store(&h->saver.off, true);
 		atomic_store(&h->closed, true);
+		r->retired = true;
 	}
 	tr_pool_pause(&g->pool);
 	tr_pool_resume(&g->pool);
@@ -418,7 +420,7 @@ static int restore(struct reload *r, struct tr_err *e)
 	back.next.generation = g->now.generation;
 	back.next.hosts = calloc(g->now.nhosts + 1, sizeof(struct tr_host *));
 	if (!back.next.hosts)
-		return -ENOMEM;
+		return tr_err_set(e, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < g->now.nhosts; i++) {
 		struct tr_host *h = g->now.hosts[i];
 		if (atomic_load(&h->ending)) {
@@ -445,7 +447,6 @@ int tr_graph_reload(struct tr_graph *g, struct tr_config *config, struct tr_relo
 		    struct tr_err *e)
 {
 	struct reload r = { .g = g };
-	bool retired = false;
 	r.next.generation = calloc(1, sizeof *r.next.generation);
 	if (!r.next.generation) {
 		tr_config_free(&config);
@@ -462,10 +463,8 @@ int tr_graph_reload(struct tr_graph *g, struct tr_config *config, struct tr_relo
 		rc = open_new(&r, TR_SINK, e);
 	if (rc == 0)
 		rc = open_new(&r, TR_TRANSFORM, e);
-	if (rc == 0) {
+	if (rc == 0)
 		rc = retire(&r, e);
-		retired = rc == 0;
-	}
 	if (rc == 0)
 		rc = open_new(&r, TR_SOURCE, e);
 	if (rc == 0)
@@ -473,7 +472,7 @@ int tr_graph_reload(struct tr_graph *g, struct tr_config *config, struct tr_relo
 	if (rc < 0) {
 		struct tr_err why = { 0 };
 		drop_new(&r);
-		if (retired && restore(&r, &why) < 0) {
+		if (r.retired && restore(&r, &why) < 0) {
 			tr_log(TR_LOG_ERROR, NULL, "nor can the old sources be opened again: %s", why.msg);
 			r.what.broken = true;
 		}

@@ -2,6 +2,7 @@
 /* Who feeds whom, in tasks: transforms without a branch between them become one chain, and each
  * chain and sink gets the queue before it into the ports of those that feed it. All of it is made beside
  * what is used, so that a reload can still go back. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -57,12 +58,14 @@ static int64_t linger_behind(const struct tr_layout *l, size_t from)
 	return least;
 }
 
+/* Whoever takes from the end of a chain, or from a source, and is no sink, begins one. */
 static struct tr_chain *chain_headed_by(const struct tr_layout *l, const struct tr_host *h)
 {
-	for (size_t i = 0; i < l->nchains; i++)
+	for (size_t i = 0;; i++) {
+		assert(i < l->nchains);
 		if (l->chains[i].hosts[0] == h)
 			return &l->chains[i];
-	return NULL;
+	}
 }
 
 static struct tr_queue *sink_queue(struct tr_host *h)

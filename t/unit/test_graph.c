@@ -523,6 +523,64 @@ static void test_refused_events_are_kept(void **state)
 	scene_free(s, selves);
 }
 
+/* ---- plugins that can't */
+
+static unsigned loads;
+
+static int fail_once(struct tr_err *e)
+{
+	return loads++ ? 0 : tr_err_set(e, -EIO, "no such library");
+}
+
+/* A library that can't be loaded is asked for again by the next reload. */
+static void test_a_load_that_failed_is_tried_again(void **state)
+{
+	static const struct tr_plugin plugin = { .load = fail_once };
+	struct tr_component comp = { .plugin = &plugin, .reachable = true };
+	struct tr_host host = { .comp = &comp }, *hosts[] = { &host, &host };
+	struct tr_layout l = { .hosts = hosts, .nhosts = 2 };
+	struct tr_graph g = { .nloaded = 0 };
+	struct tr_err e = { 0 };
+	(void)state;
+	assert_int_equal(tr_graph_load_plugins(&g, &l, &e), -EIO);
+	assert_string_equal(e.msg, "no such library");
+	assert_int_equal(tr_graph_load_plugins(&g, &l, &e), 0);
+	assert_int_equal(tr_graph_load_plugins(&g, &l, &e), 0);
+	assert_int_equal(loads, 2);
+	free(g.loaded);
+}
+
+static int refuse_open(const void *cfg, struct tr_host *h, void **self, struct tr_err *e)
+{
+	(void)cfg;
+	(void)h;
+	(void)self;
+	(void)e;
+	return -EBUSY;
+}
+
+/* A plugin that doesn't say why gets words of its code. */
+static void test_an_open_without_words(void **state)
+{
+	static const struct tr_plugin plugin = { .kind = TR_SINK, .name = "mute",
+						 .open = refuse_open };
+	struct tr_component comp = sink("mute", none, true, TR_BLOCK, NULL);
+	char dir[] = "/tmp/tr-graph-XXXXXX", cmd[64];
+	struct tr_graph g;
+	struct tr_err e = { 0 };
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	comp.plugin = &plugin;
+	comp.ninputs = 0;
+	struct tr_config c = { .data_dir = tr_str_c(dir), .memory_limit = 8 << 20, .threads = 1,
+			       .ncomponents = 1, .components = &comp };
+	assert_int_equal(tr_graph_open(&g, &c, false, &e), -EBUSY);
+	assert_string_equal(e.msg, "mute: Device or resource busy");
+	assert_int_equal(tr_graph_close(&g), 0);
+	snprintf(cmd, sizeof cmd, "rm -r %s", dir);
+	assert_int_equal(system(cmd), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -532,6 +590,8 @@ int main(void)
 		cmocka_unit_test(test_a_stuck_sink_stops_the_source),
 		cmocka_unit_test(test_a_stuck_sink_that_is_not_required_drops),
 		cmocka_unit_test(test_refused_events_are_kept),
+		cmocka_unit_test(test_a_load_that_failed_is_tried_again),
+		cmocka_unit_test(test_an_open_without_words),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
