@@ -57,8 +57,6 @@ static void answer(void *ctx, const char *path, struct tr_httpd_answer *a)
 static void api_stop(void *self)
 {
 	struct api *api = self;
-	if (!api)
-		return;
 	tr_httpd_stop(&api->server);
 	free(api);
 }

@@ -25,6 +25,7 @@ struct row {
 struct table {
 	struct row *rows;
 	size_t n, cap;
+	bool failed;
 };
 
 static struct row *row_of(struct table *t, tr_str id)
@@ -82,8 +83,10 @@ static void take_line(struct table *t, tr_str line)
 		if (tr_str_i64(value, INT64_MIN, INT64_MAX, &n) < 0)
 			return;
 		struct row *row = row_of(t, label(labels, "component_id"));
-		if (!row)
+		if (!row) {
+			t->failed = true;
 			return;
+		}
 		row->kind = label(labels, "component_kind");
 		row->type = label(labels, "component_type");
 		row->n[c] += n;
@@ -153,5 +156,6 @@ void tr_api_page(struct tr_sb *out, tr_str metrics, bool healthy, bool ready)
 	for (size_t i = 0; i < t.n; i++)
 		put_row(out, &t.rows[i]);
 	tr_sb_lit(out, "</table>\n</html>\n");
+	out->failed |= t.failed;
 	free(t.rows);
 }

@@ -158,21 +158,21 @@ static int act(struct tr_http_lane *lane, enum tr_http_step step, enum tr_http_m
 	case TR_HTTP_DONE:
 		pop(lane);
 		tr_request_done(&r, TR_DELIVERED, NULL, c->body_bytes);
-		return 0;
+		break;
 	case TR_HTTP_AGAIN:
 		lane->made = false;
-		return 0;
+		break;
 	case TR_HTTP_REJECT:
 	case TR_HTTP_REJECT_WHOLE:
 		reject(lane, step == TR_HTTP_REJECT, what, words);
-		return 0;
+		break;
 	case TR_HTTP_HALVE:
 		return halve(lane, meaning == TR_HTTP_ISOLATE);
 	case TR_HTTP_WAIT_FAULT:
 		log_fault(t, what);
 		tr_host_retry(t->h);
 		lane_wait(lane, LANE_FAULT, tr_host_retry_max_ns(t->h));
-		return 0;
+		break;
 	case TR_HTTP_HALVE_WAIT:
 	case TR_HTTP_WAIT:
 		log_retry(t, what);

@@ -27,10 +27,11 @@ static int use_server_name(struct tr_http *t, struct tr_err *e)
 		goto out;
 	if (curl_url_get(u, CURLUPART_PORT, &explicit_port, 0) != CURLUE_OK)
 		explicit_port = NULL;
-	if (curl_url_set(u, CURLUPART_HOST, t->cfg->tls_server_name.p, 0) != CURLUE_OK) {
+	CURLUcode set = curl_url_set(u, CURLUPART_HOST, t->cfg->tls_server_name.p, 0);
+	if (set != CURLUE_OK && set != CURLUE_OUT_OF_MEMORY)
 		rc = tr_err_set(e, -EINVAL, "tls.server_name: not the name of a host");
+	if (set != CURLUE_OK)
 		goto out;
-	}
 	struct tr_sb to = { 0 }, header = { 0 };
 	tr_sb_fmt(&to, "%s:%s:%s:%s", t->cfg->tls_server_name.p, port, host, port);
 	tr_sb_fmt(&header, "Host: %s%s%s", host, explicit_port ? ":" : "",

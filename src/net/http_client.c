@@ -158,23 +158,27 @@ static void leave(struct tr_client *cl, struct tr_call *c)
 	c->next = c->prev = NULL;
 }
 
+static void take_back(struct tr_client *cl, CURL *easy, CURLcode code)
+{
+	char *mine = NULL;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &mine);
+	struct tr_call *c = (struct tr_call *)mine;
+	leave(cl, c);
+	finish(cl, c, code);
+}
+
 static void collect(struct tr_client *cl)
 {
 	CURLMsg *msg;
 	int left;
-	while ((msg = curl_multi_info_read(cl->multi, &left))) {
-		if (msg->msg != CURLMSG_DONE)
-			continue;
-		CURLcode code = msg->data.result;
-		char *mine = NULL;
-		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &mine);
-		struct tr_call *c = (struct tr_call *)mine;
-		leave(cl, c); /* msg is gone with it */
-		finish(cl, c, code);
-	}
+	while ((msg = curl_multi_info_read(cl->multi, &left)))
+		if (msg->msg == CURLMSG_DONE)
+			take_back(cl, msg->easy_handle, msg->data.result);
 }
 
 /* ---- the loop ---- */
+
+#define AGAIN_MS 50
 
 static void end_if_unused(struct tr_client *cl);
 
@@ -197,21 +201,36 @@ static void watch_closed(uv_handle_t *h)
 	handle_closed(cl);
 }
 
+static void on_timer(uv_timer_t *timer);
+
+static void act(struct tr_client *cl, curl_socket_t fd, int what)
+{
+	int running;
+	/* Without memory it doesn't say when it wants to be called again. */
+	if (curl_multi_socket_action(cl->multi, fd, what, &running) != CURLM_OK)
+		uv_timer_start(&cl->timer, on_timer, AGAIN_MS, 0);
+	collect(cl);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	act(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
 static void on_socket(uv_poll_t *poll, int status, int events)
 {
 	struct watch *w = poll->data;
-	struct tr_client *cl = w->cl;
-	int what = status < 0 ? CURL_CSELECT_ERR : 0, running;
+	int what = status < 0 ? CURL_CSELECT_ERR : 0;
 	if (events & UV_READABLE)
 		what |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
 		what |= CURL_CSELECT_OUT;
-	curl_multi_socket_action(cl->multi, w->fd, what, &running); /* may free w */
-	collect(cl);
+	act(w->cl, w->fd, what); /* may free w */
 }
 
 /* A socket that can't be watched isn't reported to libcurl: it would take that for the end of all
- * transfers for ever. The one transfer runs into its timeout instead and is tried again. */
+ * transfers for ever. The one transfer goes on when one of libcurl's timers next looks at it, or
+ * runs into its timeout and is tried again. */
 static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *mine)
 {
 	struct tr_client *cl = arg;
@@ -243,14 +262,6 @@ static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *
 		(what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
 	uv_poll_start(&w->poll, events, on_socket);
 	return 0;
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-	struct tr_client *cl = timer->data;
-	int running;
-	curl_multi_socket_action(cl->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	collect(cl);
 }
 
 static int want_timer(CURLM *multi, long ms, void *arg)

@@ -111,10 +111,12 @@ static void check_headers(const struct tr_map *headers, struct tr_check *c)
 	}
 }
 
+/* Or may have: what couldn't be looked at for want of memory is refused. */
 static bool has_part(CURLU *u, CURLUPart part)
 {
 	char *s = NULL;
-	bool has = curl_url_get(u, part, &s, 0) == CURLUE_OK && s && *s;
+	CURLUcode rc = curl_url_get(u, part, &s, 0);
+	bool has = rc == CURLUE_OK ? s && *s : rc == CURLUE_OUT_OF_MEMORY;
 	curl_free(s);
 	return has;
 }
@@ -124,11 +126,11 @@ static void check_url(const char *opt, tr_str url, struct tr_check *c)
 	CURLU *u = curl_url();
 	char *scheme = NULL;
 	if (!u)
-		return;
-	if (memchr(url.p ? url.p : "", '\0', url.n) || !url.n ||
-	    curl_url_set(u, CURLUPART_URL, url.p, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-	    (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
+		tr_check_fail(c, opt, "out of memory");
+	else if (memchr(url.p ? url.p : "", '\0', url.n) || !url.n ||
+		 curl_url_set(u, CURLUPART_URL, url.p, 0) != CURLUE_OK ||
+		 curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+		 (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
 		tr_check_fail(c, opt, "expected a URL like http://HOST:PORT");
 	else if (has_part(u, CURLUPART_USER) || has_part(u, CURLUPART_PASSWORD))
 		tr_check_fail(c, opt, "credentials go to auth.username and auth.password");
@@ -147,16 +149,16 @@ static void check_proxy(tr_str proxy, struct tr_check *c)
 	CURLU *u = curl_url();
 	char *scheme = NULL;
 	bool good = false;
-	if (!u)
-		return;
 	/* as curl takes it: without a scheme it is http */
-	if (!memchr(proxy.p, '\0', proxy.n) &&
+	if (u && !memchr(proxy.p, '\0', proxy.n) &&
 	    curl_url_set(u, CURLUPART_URL, proxy.p,
 			 CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK &&
 	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
 		for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
 			good |= strcmp(scheme, schemes[i]) == 0;
-	if (!good)
+	if (!u)
+		tr_check_fail(c, "proxy", "out of memory");
+	else if (!good)
 		tr_check_fail(c, "proxy", "expected a URL like http://HOST:PORT, or off");
 	curl_free(scheme);
 	curl_url_cleanup(u);

@@ -5,6 +5,7 @@
 #include "net/httpd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,7 +22,6 @@
 #include "base/log.h"
 #include "net/httpd_listen.h"
 
-#define HTTPD_MAGIC      UINT32_C(0x74726864)
 #define MAX_HEADER_BYTES 16384         /* what one connection's request line and headers may take */
 #define REQUEST_NS       (10 * TR_SEC) /* from accept until the request is there */
 #define ANSWER_NS        (30 * TR_SEC) /* from then until the client has taken the answer */
@@ -34,11 +33,10 @@ struct conn {
 };
 
 struct tr_httpd {
-	uint32_t magic;
 	struct tr_httpd_site site;
 	struct tr_httpd_listener listener;
 	struct MHD_Daemon *daemon;
-	int wake_fd; /* eventfd: stop() was called */
+	int stop_fds[2]; /* a pipe: stop() closes the end that is written to, which can't fail */
 	pthread_t thread;
 	struct conn *conns; /* the thread's alone */
 	struct tr_log_gate poll_gate;
@@ -213,9 +211,9 @@ static void *serve(void *arg)
 	struct pollfd fds[2] = {
 		{ .fd = MHD_get_daemon_info(d->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
 		  .events = POLLIN },
-		{ .fd = d->wake_fd, .events = POLLIN },
+		{ .fd = d->stop_fds[0] },
 	};
-	while (!(fds[1].revents & POLLIN)) {
+	while (!fds[1].revents) {
 		int64_t now_ns = tr_mono_ns(), next_ns = close_overdue(d, now_ns);
 		MHD_UNSIGNED_LONG_LONG library_ms;
 		int64_t wait_ms = -1;
@@ -251,14 +249,12 @@ int tr_httpd_start(const struct tr_httpd_site *site, struct tr_httpd **out, stru
 	struct tr_httpd *d = calloc(1, sizeof(*d));
 	if (!d)
 		return tr_err_set(e, -ENOMEM, "out of memory");
-	d->magic = HTTPD_MAGIC;
 	d->site = *site;
 	int rc = tr_httpd_listen(site->listen, &d->listener, e);
 	if (rc < 0)
 		goto fail;
-	d->wake_fd = eventfd(0, EFD_CLOEXEC);
-	if (d->wake_fd < 0) {
-		rc = tr_err_sys(e, "eventfd");
+	if (pipe2(d->stop_fds, O_CLOEXEC) < 0) {
+		rc = tr_err_sys(e, "pipe");
 		goto fail_listener;
 	}
 	d->daemon =
@@ -270,7 +266,7 @@ int tr_httpd_start(const struct tr_httpd_site *site, struct tr_httpd **out, stru
 				 MHD_OPTION_NOTIFY_CONNECTION, on_connection, d, MHD_OPTION_END);
 	if (!d->daemon) {
 		rc = tr_err_set(e, -EIO, "libmicrohttpd doesn't start on %s", site->listen);
-		goto fail_wake;
+		goto fail_pipe;
 	}
 	rc = start_thread(d, e);
 	if (rc < 0)
@@ -282,8 +278,9 @@ int tr_httpd_start(const struct tr_httpd_site *site, struct tr_httpd **out, stru
 fail_daemon:
 	MHD_stop_daemon(d->daemon);
 	d->listener.fd = -1;
-fail_wake:
-	close(d->wake_fd);
+fail_pipe:
+	close(d->stop_fds[0]);
+	close(d->stop_fds[1]);
 fail_listener:
 	tr_httpd_unlisten(&d->listener);
 fail:
@@ -297,14 +294,10 @@ void tr_httpd_stop(struct tr_httpd **dp)
 	*dp = NULL;
 	if (!d)
 		return;
-	if (d->magic != HTTPD_MAGIC)
-		abort();
-	uint64_t one = 1;
-	while (write(d->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	close(d->stop_fds[1]);
 	pthread_join(d->thread, NULL);
 	MHD_stop_daemon(d->daemon);
-	close(d->wake_fd);
+	close(d->stop_fds[0]);
 	/* The library has closed the listening socket. */
 	d->listener.fd = -1;
 	tr_httpd_unlisten(&d->listener);

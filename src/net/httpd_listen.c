@@ -166,7 +166,7 @@ static int listen_unix(const char *path, struct tr_httpd_listener *l, struct tr_
 				  "unix://%s: expected an absolute path of at most %zu bytes", path,
 				  sizeof(addr.sun_path) - 1);
 	memcpy(addr.sun_path, path, n);
-	l->unix_path = strdup(path);
+	l->unix_path = tr_str_dup((tr_str){ path, n });
 	if (!l->unix_path)
 		return tr_err_set(e, -ENOMEM, "listen on unix://%s: out of memory", path);
 	remove_stale(&addr);

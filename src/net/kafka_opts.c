@@ -207,6 +207,12 @@ static bool is_of_programs(tr_str name)
 	return tr_str_ends(name, TR_STR("_cb"));
 }
 
+/* Setting one loads them. */
+static bool is_of_plugins(tr_str name)
+{
+	return tr_str_starts(name, TR_STR("plugin."));
+}
+
 /* What an option of ours sets. needs: only where that is given. */
 static const struct {
 	const char *name, *option, *needs;
@@ -295,7 +301,7 @@ static void check_property(const struct tr_map_item *it, rd_kafka_conf_t *conf,
 		tr_check_fail(c, opt, "%s can't be set here: %s", it->key.p, words);
 	else if (is_of_programs(it->key))
 		tr_check_fail(c, opt, "%s can't be set here: it is for programs", it->key.p);
-	else if (tr_str_is(it->key, "plugin.library.paths")) /* setting it loads them */
+	else if (is_of_plugins(it->key))
 		tr_check_fail(c, opt, "%s can't be set here: plugins of librdkafka aren't loaded",
 			      it->key.p);
 	else
@@ -353,7 +359,7 @@ void tr_kafka_check_handle(const struct tr_kafka_cfg *cfg, bool producer,
 			RD_KAFKA_CONF_OK;
 	for (size_t i = 0; good && i < cfg->librdkafka.n; i++) {
 		const struct tr_map_item *it = &cfg->librdkafka.v[i];
-		good = !tr_str_is(it->key, "plugin.library.paths") &&
+		good = !is_of_plugins(it->key) &&
 		       rd_kafka_conf_set(conf, it->key.p, it->v.s.p ? it->v.s.p : "", why,
 					 sizeof(why)) == RD_KAFKA_CONF_OK;
 	}

@@ -129,11 +129,6 @@ static int outcome(struct tr_tls *t, int ret, int err, struct tr_err *e)
 	long verified = SSL_get_verify_result(t->ssl);
 	if (verified != X509_V_OK && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
 		return verification_failed(t, verified, e);
-	if (!t->done && ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-		ERR_clear_error();
-		return tr_err_set(e, -ECONNRESET,
-				  "TLS: the peer closed the connection during the handshake");
-	}
 	return tr_tls_error(e, "TLS");
 }
 

@@ -57,8 +57,8 @@ void tr_kafka_close(struct tr_kafka **k);
 /* A configuration for a handle: first the plugin's settings, then the options, then `librdkafka`,
  * which so has the last word on what it isn't refused. Its log callback, statistics callback (every
  * 5s where `librdkafka` says nothing else) and opaque are set: callbacks get the opaque, and
- * tr_kafka_user() the plugin's own, or NULL: it has gone. Secrets that came from `${file:}` are read again, but for the
- * first time: io threads, or open. The caller's until rd_kafka_new() takes it. */
+ * tr_kafka_user() the plugin's own, or NULL: it has gone. Secrets that came from `${file:}` are read
+ * again, but for the first time: io threads, or open. The caller's until rd_kafka_new() takes it. */
 int tr_kafka_conf(struct tr_kafka *k, const struct tr_kafka_setting *settings,
 		  struct rd_kafka_conf_s **out, struct tr_err *e);
 void *tr_kafka_user(void *opaque);

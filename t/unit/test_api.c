@@ -2,20 +2,11 @@
 /* The API module over real sockets, with a made-up agent behind it: methods, paths, the Host
  * header, limits, stale sockets, and the status page. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "failing.h"
 
-#include <cmocka.h>
 #include <arpa/inet.h>
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "api/api.h"
 #include "net/httpd_listen.h"
@@ -347,17 +338,46 @@ static void page_shows_the_counters(void **state)
 						 "component_type=\"loki\",reason=\"z\"} 2\n"
 						 "tailrace_component_pending_events" L(
 							 "a") "1\n"
+							      "tailrace_component_sent_events_total" L(
+								      "a") "NaN\n"
+							      "tailrace_component_sent_events_total{x=\"y\"} 5\n"
+							      "tailrace_component_sent_events_total{x=\"y} 5\n"
 							      "tailrace_component_pending_events" L(
-								      "b<c&") "7\n"
+								      "b<c&>") "7\n"
 									      "tailrace_component_pending_events{component_id=\"torn"),
 		true, false);
 	const char *page = tr_sb_cstr(&out);
 	assert_non_null(strstr(page, "<tr><td>a<td>sink<td>loki<td class=n>10<td class=n>0"
 				     "<td class=n>6<td class=n>3<td class=n>1\n"));
-	assert_non_null(strstr(page, "<td>b&lt;c&amp;<td>"));
+	assert_non_null(strstr(page, "<td>b&lt;c&amp;&gt;<td>"));
 	assert_non_null(strstr(page, "healthy, <b>not ready</b>"));
 	assert_null(strstr(page, "torn"));
 	tr_sb_free(&out);
+}
+
+/* Rather none than one that lacks components. */
+static bool try_to_show(void)
+{
+	struct tr_sb metrics = { 0 }, out = { 0 };
+	unsigned nrows = 0;
+	for (int i = 0; i < 40; i++)
+		tr_sb_fmt(&metrics, "tailrace_component_sent_events_total{component_id=\"%d\"} 1\n",
+			  i);
+	may_fail();
+	tr_api_page(&out, tr_sb_view(&metrics), true, true);
+	bool failed = fail_nothing();
+	for (const char *p = tr_sb_cstr(&out); (p = strstr(p, "<tr><td>")); p++)
+		nrows++;
+	assert_true(failed ? out.failed : nrows == 40);
+	tr_sb_free(&metrics);
+	tr_sb_free(&out);
+	return failed;
+}
+
+static void page_lacks_nothing(void **state)
+{
+	(void)state;
+	in_way(ALLOCATIONS, ENOMEM, false, try_to_show);
 }
 
 int main(void)
@@ -372,6 +392,7 @@ int main(void)
 		cmocka_unit_test(bad_addresses_are_named),
 		cmocka_unit_test(tcp_checks_the_host),
 		cmocka_unit_test(page_shows_the_counters),
+		cmocka_unit_test(page_lacks_nothing),
 	};
 	return cmocka_run_group_tests_name("api", tests, load, unload);
 }

@@ -74,6 +74,8 @@ static void retry_after_is_seconds_or_a_date(void **state)
 		{ "7.5", 0, 0 },
 		{ "", 0, 0 },
 		{ "soon", 0, 0 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT                                            x", 20,
+		  0 },
 		{ "Sun, 06 Nov 1994 08:49:37 GMT", 20, 20 },
 		{ "Sunday, 06-Nov-94 08:49:37 GMT", 20, 20 },
 		{ "Sun Nov  6 08:49:37 1994", 20, 20 },

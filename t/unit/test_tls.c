@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Both sides of TLS over a socket pair, with certificates made here; contexts from files that have
- * something wrong with them. */
+ * something wrong with them; and what is said when memory runs out. */
+#include "failing.h"
+#include "identity.h"
 #include "net/tls.h"
 
 #include <errno.h>
@@ -17,79 +19,14 @@
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+
+#define FEW_BITS 512 /* of a key that OpenSSL doesn't take any more */
 
 /* ---- certificates ---- */
 
-struct identity {
-	EVP_PKEY *key;
-	X509 *cert;
-};
-
-static char dir[] = "/tmp/tr-test-tls-XXXXXX";
-static struct identity ca, other_ca, server, client, late, early;
-
-static void extend(X509 *cert, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
-	X509_EXTENSION *x = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	assert_non_null(x);
-	assert_int_equal(X509_add_ext(cert, x, -1), 1);
-	X509_EXTENSION_free(x);
-}
-
-/* by NULL: signed by itself, an authority. */
-static struct identity make(const char *cn, const char *san, const struct identity *by, long from_s,
-			    long to_s)
-{
-	static long serial = 1;
-	struct identity id = { EVP_EC_gen("P-256"), X509_new() };
-	assert_non_null(id.key);
-	X509_set_version(id.cert, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(id.cert), serial++);
-	X509_gmtime_adj(X509_getm_notBefore(id.cert), from_s);
-	X509_gmtime_adj(X509_getm_notAfter(id.cert), to_s);
-	X509_NAME *name = X509_get_subject_name(id.cert);
-	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
-	X509_set_issuer_name(id.cert, by ? X509_get_subject_name(by->cert) : name);
-	X509_set_pubkey(id.cert, id.key);
-	extend(id.cert, by ? by->cert : id.cert, NID_basic_constraints,
-	       by ? "critical,CA:FALSE" : "critical,CA:TRUE");
-	if (san)
-		extend(id.cert, by ? by->cert : id.cert, NID_subject_alt_name, san);
-	assert_true(X509_sign(id.cert, by ? by->key : id.key, EVP_sha256()) > 0);
-	return id;
-}
-
-static tr_str path_of(const char *name)
-{
-	static char paths[32][128];
-	static unsigned at;
-	char *p = paths[at++ % 32];
-	snprintf(p, sizeof(paths[0]), "%s/%s", dir, name);
-	return tr_str_c(p);
-}
-
-static FILE *create(const char *name)
-{
-	FILE *f = fopen(path_of(name).p, "w");
-	assert_non_null(f);
-	return f;
-}
-
-static void write_identity(const char *name, const struct identity *id)
-{
-	char file[64];
-	snprintf(file, sizeof(file), "%s.pem", name);
-	FILE *f = create(file);
-	assert_int_equal(PEM_write_X509(f, id->cert), 1);
-	fclose(f);
-	snprintf(file, sizeof(file), "%s.key", name);
-	f = create(file);
-	assert_int_equal(PEM_write_PrivateKey(f, id->key, NULL, NULL, 0, NULL, NULL), 1);
-	fclose(f);
-}
+static struct identity ca, other_ca, server, client, late, early, weak;
 
 static int set_up(void **state)
 {
@@ -104,12 +41,14 @@ static int set_up(void **state)
 	client = make("agent 7", NULL, &ca, -day, day);
 	late = make("late", NULL, &ca, -2 * day, -day);
 	early = make("early", NULL, &ca, day, 2 * day);
+	weak = make_with(EVP_RSA_gen(FEW_BITS), "weak", NULL, NULL, -day, day);
 	write_identity("ca", &ca);
 	write_identity("other_ca", &other_ca);
 	write_identity("server", &server);
 	write_identity("client", &client);
 	write_identity("late", &late);
 	write_identity("early", &early);
+	write_identity("weak", &weak);
 
 	FILE *f = create("locked.key");
 	PEM_write_PrivateKey(f, server.key, EVP_aes_128_cbc(), (unsigned char *)"secret", 6, NULL,
@@ -126,13 +65,17 @@ static int set_up(void **state)
 	PEM_write_X509(f, server.cert);
 	fputs("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", f);
 	fclose(f);
+	f = create("weak_chain.pem");
+	PEM_write_X509(f, server.cert);
+	PEM_write_X509(f, weak.cert);
+	fclose(f);
 	return 0;
 }
 
 static int tear_down(void **state)
 {
 	char command[64];
-	struct identity *all[] = { &ca, &other_ca, &server, &client, &late, &early };
+	struct identity *all[] = { &ca, &other_ca, &server, &client, &late, &early, &weak };
 	(void)state;
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
 		X509_free(all[i]->cert);
@@ -229,6 +172,7 @@ static void bytes_arrive_both_ways(void **state)
 	assert_int_equal(tr_tls_read(p.s, got, sizeof(got), &p.se), -EAGAIN);
 	assert_int_equal(tr_tls_events(p.s), POLLIN);
 	assert_int_equal(tr_tls_write(p.c, "hello", 5, &p.ce), 5);
+	assert_int_equal(tr_tls_write(p.c, "", 0, &p.ce), 0);
 	assert_int_equal(tr_tls_read(p.s, got, 2, &p.se), 2);
 	assert_int_equal(tr_tls_read(p.s, got + 2, 62, &p.se), 3);
 	assert_memory_equal(got, "hello", 5);
@@ -250,6 +194,43 @@ static void a_peer_that_is_gone_is_an_end(void **state)
 	shutdown(p.fd[0], SHUT_WR);
 	assert_int_equal(tr_tls_read(p.s, got, sizeof(got), &p.se), 0);
 	close_pair(&p);
+}
+
+/* Wherever the handshake stands: what the other side wrote up to there arrives, then its end. */
+static void an_end_within_the_handshake_is_no_goodbye(void **state)
+{
+	(void)state;
+	struct tr_tls_client_cfg cc = client_cfg();
+	struct tr_tls_server_cfg sc = server_cfg();
+	struct pair p = { 0 };
+	char hello[4096], got[8];
+	ssize_t nhello = 1;
+	assert_int_equal(tr_tls_client_ctx(&cc, &p.cctx, &p.ce), 0);
+	assert_int_equal(tr_tls_server_ctx(&sc, &p.sctx, &p.se), 0);
+	for (ssize_t n = 0; n <= nhello; n += n < 8 ? 1 : 97) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p.fd), 0);
+		assert_int_equal(tr_tls_connect(p.cctx, p.fd[0], "log.example", &p.c, &p.ce), 0);
+		assert_int_equal(tr_tls_accept(p.sctx, p.fd[1], &p.s, &p.se), 0);
+		assert_int_equal(tr_tls_read(p.s, got, sizeof(got), &p.se), -EAGAIN);
+		assert_int_equal(tr_tls_write(p.c, "x", 1, &p.ce), -EAGAIN);
+		nhello = read(p.fd[1], hello, sizeof(hello));
+		assert_in_range(nhello, 16, sizeof(hello) - 1);
+		assert_int_equal(write(p.fd[0], hello, (size_t)n), n);
+		shutdown(p.fd[0], SHUT_WR);
+		for (int i = 0; i < 2; i++) /* the first may answer a whole hello */
+			p.src = tr_tls_handshake(p.s, &p.se);
+		assert_int_equal(p.src, -ECONNRESET);
+		assert_string_equal(p.se.msg, "TLS: the peer closed the connection during the "
+					      "handshake");
+		assert_true(tr_tls_read(p.s, got, sizeof(got), &p.se) < 0);
+		assert_true(tr_tls_write(p.s, "x", 1, &p.se) < 0);
+		tr_tls_free(&p.c);
+		tr_tls_free(&p.s);
+		close(p.fd[0]);
+		close(p.fd[1]);
+	}
+	tr_tls_ctx_free(&p.cctx);
+	tr_tls_ctx_free(&p.sctx);
 }
 
 /* More than the socket takes: it is said how much went out, and the rest goes when there is room.
@@ -374,6 +355,17 @@ static void something_else_than_tls_is_an_error(void **state)
 	tr_tls_ctx_free(&ctx);
 	close(fd[0]);
 	close(fd[1]);
+
+	struct tr_tls_client_cfg cc = client_cfg();
+	struct pair p;
+	char got[8];
+	connect_pair(&p, &cc, &sc, "log.example");
+	assert_int_equal(write(p.fd[0], "<13>plain text\n", 15), 15);
+	assert_int_equal(tr_tls_read(p.s, got, sizeof(got), &p.se), -EPROTO);
+	assert_int_equal(tr_tls_read(p.s, got, sizeof(got), &p.se), -EPIPE);
+	assert_int_equal(tr_tls_write(p.s, "x", 1, &p.se), -EPIPE);
+	assert_string_equal(p.se.msg, "TLS: the session has ended");
+	close_pair(&p);
 }
 
 /* ---- files with something wrong ---- */
@@ -410,10 +402,183 @@ static void errors_name_the_file_and_the_reason(void **state)
 	bad.key = path_of("locked.key");
 	is_refused(bad, "locked.key: the private key is encrypted");
 	bad = sc;
+	bad.cert = path_of("weak.pem");
+	is_refused(bad, "tls.cert: ee key too small");
+	bad.cert = path_of("weak_chain.pem");
+	is_refused(bad, "tls.cert: ca key too small");
+	bad = sc;
 	bad.client_auth = TR_TLS_AUTH_REQUIRED;
 	bad.ca = path_of("text");
 	is_refused(bad, "tls.ca: ");
 	is_refused(bad, "text: no certificate in it");
+	bad.ca = path_of("chain.pem");
+	is_refused(bad, "chain.pem: a certificate in it is damaged");
+}
+
+/* ---- memory ---- */
+
+static bool try_to_make_a_client(void)
+{
+	struct tr_tls_client_cfg cc = client_cfg();
+	struct tr_tls_ctx *c = NULL;
+	struct tr_err e = { 0 };
+	cc.server_name = TR_STR("log.example");
+	may_fail();
+	int rc = tr_tls_client_ctx(&cc, &c, &e);
+	bool failed = fail_nothing();
+	assert_true(rc == 0 ? c != NULL : !c && *e.msg && rc == e.code && failed);
+	tr_tls_ctx_free(&c);
+	return failed;
+}
+
+static bool try_to_make_a_server(void)
+{
+	struct tr_tls_server_cfg sc = server_cfg();
+	struct tr_tls_ctx *s = NULL;
+	struct tr_err e = { 0 };
+	sc.client_auth = TR_TLS_AUTH_REQUIRED;
+	sc.ca = path_of("ca.pem");
+	may_fail();
+	int rc = tr_tls_server_ctx(&sc, &s, &e);
+	bool failed = fail_nothing();
+	assert_true(rc == 0 ? s != NULL : !s && *e.msg && rc == e.code && failed);
+	tr_tls_ctx_free(&s);
+	return failed;
+}
+
+static struct tr_tls_ctx *client_ctx;
+
+static bool try_to_connect(void)
+{
+	bool failed = false;
+	for (int i = 0; i < 2; i++) {
+		struct tr_tls *t = NULL;
+		struct tr_err e = { 0 };
+		may_fail();
+		int rc = tr_tls_connect(client_ctx, STDIN_FILENO, i ? "::1" : "a.example", &t, &e);
+		bool this = fail_nothing();
+		assert_true(rc == 0 ? t != NULL : !t && *e.msg && rc == e.code && this);
+		tr_tls_free(&t);
+		failed |= this;
+	}
+	return failed;
+}
+
+/* Of the thousands of OpenSSL's: the last ones, at the files, and some of those before. */
+static void fail_some(bool (*try)(void))
+{
+	way.what = ALLOCATIONS;
+	way.n = way.last = UINT32_MAX;
+	assert_false(try());
+	unsigned ncalls = failing.seen;
+	for (way.n = 1; way.n <= ncalls; way.n += way.n + 200 > ncalls ? 1 : 1 + way.n / 16) {
+		way.last = way.n;
+		assert_true(try());
+	}
+}
+
+static bool no_default_paths;
+
+int SSL_CTX_set_default_verify_paths(SSL_CTX *ctx)
+{
+	return no_default_paths ? 0 : REAL(SSL_CTX_set_default_verify_paths)(ctx);
+}
+
+static void the_systems_certificates_may_be_out_of_reach(void **state)
+{
+	(void)state;
+	const struct tr_tls_client_cfg cc = { .verify = true };
+	struct tr_tls_ctx *c = NULL;
+	struct tr_err e = { 0 };
+	no_default_paths = true;
+	assert_int_equal(tr_tls_client_ctx(&cc, &c, &e), -EPROTO);
+	assert_null(c);
+	assert_string_equal(e.msg, "the system's certificates: unknown error");
+	no_default_paths = false;
+	assert_int_equal(tr_tls_client_ctx(&cc, &c, &e), 0);
+	tr_tls_ctx_free(&c);
+}
+
+/* Ours and OpenSSL's. What OpenSSL says of itself isn't always that memory ran out. */
+static void it_says_so_when_memory_runs_out(void **state)
+{
+	(void)state;
+	struct tr_tls_client_cfg cc = client_cfg();
+	struct tr_err e = { 0 };
+	failing.ours = true;
+	assert_int_equal(tr_tls_client_ctx(&cc, &client_ctx, &e), 0);
+	for (int i = 0; can_fail_allocations() && i < 2; i++) {
+		failing.theirs = i ? "/libcrypto" : NULL;
+		in_way(ALLOCATIONS, ENOMEM, false, try_to_connect);
+		in_way(ALLOCATIONS, ENOMEM, true, try_to_connect);
+		fail_some(try_to_make_a_client);
+		fail_some(try_to_make_a_server);
+	}
+	failing.theirs = NULL;
+	tr_tls_ctx_free(&client_ctx);
+}
+
+/* ---- options ---- */
+
+static char told[512];
+
+__attribute__((format(printf, 3, 0))) static void tell(const char *how, const char *opt,
+						       const char *fmt, va_list ap)
+{
+	size_t n = strlen(told);
+	n += (size_t)snprintf(told + n, sizeof(told) - n, "%s %s: ", how, opt ? opt : "");
+	n += (size_t)vsnprintf(told + n, sizeof(told) - n, fmt, ap);
+	snprintf(told + n, sizeof(told) - n, "\n");
+}
+
+void tr_check_fail(struct tr_check *c, const char *opt, const char *fmt, ...)
+{
+	va_list ap;
+	(void)c;
+	va_start(ap, fmt);
+	tell("error", opt, fmt, ap);
+	va_end(ap);
+}
+
+void tr_check_warn(struct tr_check *c, const char *opt, const char *fmt, ...)
+{
+	va_list ap;
+	(void)c;
+	va_start(ap, fmt);
+	tell("warning", opt, fmt, ap);
+	va_end(ap);
+}
+
+bool tr_check_given(const struct tr_check *c, const char *opt)
+{
+	(void)c;
+	return strcmp(opt, "tls.ca") == 0;
+}
+
+static void is_told(const char *want)
+{
+	assert_string_equal(told, want);
+	*told = 0;
+}
+
+static void options_without_effect_are_warned_of(void **state)
+{
+	(void)state;
+	struct tr_tls_client_cfg cc = client_cfg();
+	struct tr_tls_server_cfg sc = server_cfg();
+	tr_tls_client_check(&cc, true, NULL);
+	tr_tls_server_check(&sc, true, NULL);
+	is_told("");
+	tr_tls_client_check(&cc, false, NULL);
+	is_told("warning tls.ca: without effect: no address begins with tls://\n");
+	tr_tls_server_check(&sc, false, NULL);
+	is_told("warning tls.ca: without effect: no address begins with tls://\n");
+	cc.verify = false;
+	tr_tls_client_check(&cc, true, NULL);
+	is_told("warning tls.verify: anyone on the way can read what is sent, and take it\n");
+	sc.ca = path_of("ca.pem");
+	tr_tls_server_check(&sc, true, NULL);
+	is_told("warning tls.ca: without effect: tls.client_auth is none\n");
 }
 
 int main(void)
@@ -421,12 +586,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bytes_arrive_both_ways),
 		cmocka_unit_test(a_peer_that_is_gone_is_an_end),
+		cmocka_unit_test(an_end_within_the_handshake_is_no_goodbye),
 		cmocka_unit_test(a_full_socket_says_how_much_it_took),
 		cmocka_unit_test(the_server_is_verified),
 		cmocka_unit_test(clients_show_a_certificate),
 		cmocka_unit_test(a_client_without_certificate_isnt_settled),
 		cmocka_unit_test(something_else_than_tls_is_an_error),
 		cmocka_unit_test(errors_name_the_file_and_the_reason),
+		cmocka_unit_test(the_systems_certificates_may_be_out_of_reach),
+		cmocka_unit_test(it_says_so_when_memory_runs_out),
+		cmocka_unit_test(options_without_effect_are_warned_of),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
