@@ -45,8 +45,18 @@ static void stop_if_changed(struct source *s, struct gen *g)
 	gen_queue(s, g, QUEUE_NONE);
 }
 
+/* It may have been moved to where another pattern finds it; or its directory with it. */
+static void walk_soon(struct source *s)
+{
+	int64_t soon = tr_mono_ns() + WALK_MS * TR_MS;
+	if (s->walk_at_ns > soon)
+		s->walk_at_ns = soon;
+}
+
 static void lost(struct source *s, struct gen *g, const char *how)
 {
+	if (g->path)
+		walk_soon(s);
 	gen_set_path(s, g, NULL);
 	gen_left(g);
 	stop_if_changed(s, g);
@@ -62,10 +72,6 @@ static void lost(struct source *s, struct gen *g, const char *how)
 	pthread_mutex_lock(&s->lock);
 	g->gone_ns = tr_wall_ns();
 	pthread_mutex_unlock(&s->lock);
-	/* unless it was moved to where another pattern finds it */
-	int64_t soon = tr_mono_ns() + WALK_MS * TR_MS;
-	if (s->walk_at_ns > soon)
-		s->walk_at_ns = soon;
 	uint64_t unread = gen_unread(g);
 	if (unread && !g->drained && !g->finished)
 		tr_log_gated(tr_log_gate_of(&s->unread, g->log->path), TR_LOG_WARN, id_of(s),

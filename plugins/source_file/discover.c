@@ -187,6 +187,10 @@ static void on_dirs(struct source *s, const struct walk *w)
 		if (d->remote != w->dirs[i].remote)
 			s->dirs_changed = true;
 		d->remote = w->dirs[i].remote;
+		/* One that was removed tells so only when the last file of it is closed. */
+		if (d->asked && !file_id_same(&d->id, &w->dirs[i].id))
+			watch_again(s->watch, d->number);
+		d->id = w->dirs[i].id;
 		dir_watch(s, d);
 	}
 	for (size_t i = 0; i < s->cfg->rotated_dirs.n; i++)

@@ -222,12 +222,13 @@ static bool put_row(struct source *s, struct tr_writer *w, const struct tr_recor
 	tr_str msg = message_of(s, w, r);
 	if (!msg.p || !tr_writer_row(w, msg, offset))
 		return false;
-	if (s->offset_col >= 0)
-		tr_writer_set(w, s->offset_col,
-			      (struct tr_cell){ .i = (int64_t)offset, .type = TR_INT });
-	if (r->truncated)
-		tr_writer_set(w, s->truncated_col, (struct tr_cell){ .i = 1, .type = TR_BOOL });
-	return true;
+	const struct tr_cell at = { .i = (int64_t)offset, .type = TR_INT },
+			     yes = { .i = 1, .type = TR_BOOL };
+	if ((s->offset_col < 0 || tr_writer_set(w, s->offset_col, at)) &&
+	    (!r->truncated || tr_writer_set(w, s->truncated_col, yes)))
+		return true;
+	tr_writer_drop(w);
+	return false;
 }
 
 /* Frames the view and writes rows. Returns false when it had to stop for memory. *consumed: bytes
@@ -245,7 +246,7 @@ static bool emit(struct source *s, struct gen *g, struct tr_writer *w, const str
 	else if (v->at_end && g->flush_lines)
 		flush = TR_FRAME_FLUSH_LINES;
 	struct mark *range = NULL;
-	bool full = false;
+	bool full = false, named = true;
 	*consumed = 0;
 	while (!full && at < n) {
 		uint64_t holes;
@@ -259,14 +260,14 @@ static bool emit(struct source *s, struct gen *g, struct tr_writer *w, const str
 			range = tr_writer_segment(w, &g->line, g->base, sizeof *range);
 			if (!range)
 				return false;
-			if (s->filename_col >= 0)
+			named = s->filename_col < 0 ||
 				tr_writer_set(w, s->filename_col,
 					      tr_cell_of(tr_str_c(g->log->path)));
 		}
 		size_t i = 0;
-		while (i < count && put_row(s, w, &recs[i], g->read.at + at + recs[i].at))
+		while (named && i < count && put_row(s, w, &recs[i], g->read.at + at + recs[i].at))
 			i++;
-		full = i < count;
+		full = !named || i < count;
 		if (full) {
 			st.skipping = i ? tr_frame_after(&s->cfg->framing, &recs[i - 1])
 					: before.skipping;

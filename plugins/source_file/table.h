@@ -166,6 +166,7 @@ struct dir {
 	struct node by_path;
 	char *path;
 	uint32_t number;  /* index in source->dirs */
+	struct file_id id; /* as a walk found it last */
 	bool seen;        /* in the walk under way */
 	bool asked;       /* for events of it */
 	bool watched;     /* and gets them */

@@ -83,7 +83,10 @@ static void add_dir(struct walk *w, const char *path, bool listed)
 		w->dirs = v;
 		w->dirs_cap = cap;
 	}
+	struct file_stat st = { 0 };
+	file_stat_path(path, &st);
 	struct found_dir d = { .path = tr_str_dup(tr_str_c(path)),
+			       .id = st.id,
 			       .listed = listed,
 			       .remote = dir_is_remote(path) };
 	if (!d.path)

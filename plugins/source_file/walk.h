@@ -16,6 +16,7 @@ struct found_file {
 
 struct found_dir {
 	char *path;
+	struct file_id id;
 	bool listed; /* by a pattern; else its name alone leads on */
 	bool remote; /* of a kind of filesystem on which not every change can be told */
 };

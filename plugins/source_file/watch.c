@@ -53,6 +53,7 @@ struct watched {
 	struct watched *next, *next_wd;
 	struct interest *interests;
 	int wd;      /* -1: not yet; the same for two paths that lead to one directory */
+	bool stale;  /* what is watched isn't what the path leads to */
 	char path[]; /* ends in '/', as the library has it */
 };
 
@@ -183,32 +184,6 @@ static void begin_watch_locked(struct watched *d)
 	*wd_bucket(wd) = d;
 }
 
-/* Starts and ends watches as clients asked. Only this thread takes directories out of the table. */
-static void serve_locked(void)
-{
-	watcher.asked = false;
-	for (size_t i = 0; i < BUCKETS; i++) {
-		for (struct watched *d = watcher.dirs[i], *next; d; d = next) {
-			next = d->next;
-			if (!d->interests) {
-				end_watch_locked(d);
-				continue;
-			}
-			if (d->wd < 0) {
-				begin_watch_locked(d);
-				/* the bucket may have changed meanwhile */
-				next = watcher.dirs[i];
-				continue;
-			}
-			for (struct interest *in = d->interests; in; in = in->next)
-				if (!in->told) {
-					in->told = true;
-					tell_locked(in->client, in->number, WATCH_READY, "", 0);
-				}
-		}
-	}
-}
-
 static void gone_locked(int wd, bool in_kernel)
 {
 	if (in_kernel) {
@@ -222,6 +197,35 @@ static void gone_locked(int wd, bool in_kernel)
 	}
 	for (struct watched *d; (d = find_wd_locked(wd));)
 		drop_locked(d, WATCH_GONE, 0);
+}
+
+/* Starts and ends watches as clients asked. Only this thread takes directories out of the table. */
+static void serve_locked(void)
+{
+	watcher.asked = false;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct watched *d = watcher.dirs[i], *next; d; d = next) {
+			next = d->next;
+			if (!d->interests) {
+				end_watch_locked(d);
+				continue;
+			}
+			if (d->wd < 0 || d->stale) {
+				if (d->wd < 0)
+					begin_watch_locked(d);
+				else
+					gone_locked(d->wd, true);
+				/* the bucket may have changed meanwhile */
+				next = watcher.dirs[i];
+				continue;
+			}
+			for (struct interest *in = d->interests; in; in = in->next)
+				if (!in->told) {
+					in->told = true;
+					tell_locked(in->client, in->number, WATCH_READY, "", 0);
+				}
+		}
+	}
 }
 
 static uint32_t meaning(uint32_t mask)
@@ -475,6 +479,17 @@ void watch_forget(struct watch_client *c, uint32_t number)
 {
 	pthread_mutex_lock(&watcher.lock);
 	forget_locked(c, number, false);
+	pthread_mutex_unlock(&watcher.lock);
+}
+
+void watch_again(struct watch_client *c, uint32_t number)
+{
+	pthread_mutex_lock(&watcher.lock);
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct watched *d = watcher.dirs[i]; d; d = d->next)
+			for (struct interest *in = d->interests; in; in = in->next)
+				if (in->client == c && in->number == number)
+					d->stale = watcher.asked = true;
 	pthread_mutex_unlock(&watcher.lock);
 }
 

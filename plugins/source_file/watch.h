@@ -40,6 +40,8 @@ void watch_leave(struct watch_client **c);
  * WATCH_FAILED within a second. 0 or -ENOMEM. */
 int watch_dir(struct watch_client *c, const char *dir, uint32_t number);
 void watch_forget(struct watch_client *c, uint32_t number);
+/* The directory of that path is another one by now: WATCH_GONE comes, and it can be asked for again. */
+void watch_again(struct watch_client *c, uint32_t number);
 /* Files that are written to again and again are told of that often only. All clients: the shortest. */
 void watch_pace(struct watch_client *c, int64_t ns);
 /* What happened, oldest first; the caller frees each. */

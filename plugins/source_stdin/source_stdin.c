@@ -155,9 +155,11 @@ static bool put_row(struct source *s, struct tr_writer *w, const struct tr_recor
 	}
 	if (!tr_writer_row(w, msg, offset))
 		return false;
-	if (r->truncated)
-		tr_writer_set(w, s->truncated_col, (struct tr_cell){ .i = 1, .type = TR_BOOL });
-	return true;
+	if (!r->truncated ||
+	    tr_writer_set(w, s->truncated_col, (struct tr_cell){ .i = 1, .type = TR_BOOL }))
+		return true;
+	tr_writer_drop(w);
+	return false;
 }
 
 /* Frames p[0..n) and writes rows. Returns the bytes done with; *full: there was no memory for the
@@ -269,8 +271,10 @@ static enum tr_run step(struct source *s, struct tr_writer *w, size_t *done)
 	size_t room, want = s->carry_n + READ_BYTES;
 	if (want < s->need)
 		want = s->need;
-	if (!reserve_carry(s, want))
+	if (!reserve_carry(s, want)) { /* a file never says that there is something to read */
+		tr_host_wake_at(s->host, tr_mono_ns() + 50 * TR_MS);
 		return TR_IDLE;
+	}
 	char *p = tr_writer_buffer(w, want, &room);
 	if (!p)
 		return TR_IDLE;

@@ -213,6 +213,48 @@ def gzip_that_ends_without_a_newline_and_one_that_is_damaged():
 
 
 @test
+def gzip_with_a_byte_that_was_changed():
+    """What is in front of the damage is read; what is behind it can't be, which is said."""
+    s = Scene()
+    lines = [f"{i} {os.urandom(20).hex()}" for i in range(2000)]
+    bytes = bytearray(gzip.compress("".join(line + "\n" for line in lines).encode()))
+    bytes[len(bytes) // 2:len(bytes) // 2 + 400] = b"\xff" * 400
+    s.put("a.log", bytes)
+    s.put("b.log", "plain\n")
+    s.start()
+    s.agent.wait_metric("tailrace_component_errors_total", 1, 10, component_id="f", kind="decompress")
+    s.agent.wait_metric("tailrace_file_lag_bytes", 0)
+    s.stop()
+    out = [line for line in s.text() if line != "plain"]
+    tap.ok(len(out) > 500 and out[:500] == lines[:500], f"{len(out)} lines in front of the damage")
+    tap.is_(len(s.out()) - len(out), 1, "the other file")
+    tap.like(s.agent.stderr(), r"a\.log: damaged after \d+ bytes of content; the rest can't be read", "it is said")
+
+
+@test
+def a_file_whose_first_bytes_do_not_say_yet_what_it_is():
+    s = Scene(flush_timeout="200ms")
+    whole = gzip.compress(b"one\ntwo\n")
+    s.put("a.log", whole[:1])
+    s.put("b.log", whole[:1])
+    s.start()
+    s.append("a.log", whole[1:])
+    s.wait_lines(3)
+    tap.is_(sorted(s.out()), [b"\x1f", b"one", b"two"], "one is compressed, one isn't")
+    s.stop()
+
+
+@test
+def a_hole_in_compressed_content():
+    s = Scene(max_line_bytes="1KiB")
+    s.put("a.log", gzip.compress(b"one\n" + bytes(1 << 20) + b"two\nthree\n"))
+    s.start()
+    s.agent.wait_until(lambda: s.out() and s.out()[-1] == b"three", 10, "what is behind it")
+    tap.is_(s.out(), [b"one", b"two", b"three"], "nothing of the NULs")
+    s.stop()
+
+
+@test
 def an_unterminated_line_is_emitted_after_flush_timeout():
     s = Scene(flush_timeout="500ms")
     s.append("a.log", "one\ntwo")

@@ -4,6 +4,8 @@
 polling. Rows R12 and R24-R28 of the catalogue of what it must survive."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -416,6 +418,41 @@ def idle_files_are_closed_and_opened_again():
     s.agent.wait_until(lambda: not any("a.log" in t for t in s.agent.fds().values()), 10, "closed")
     log.lines(3)
     s.strict()
+    s.stop()
+
+
+@test
+def a_queue_of_notifications_that_runs_over():
+    """What the kernel dropped is found by looking, long before it would be looked at anyway."""
+    s = Scene(discover_interval="1h", poll_interval="1h")
+    two = [s.log("a.log").lines(1), s.log("b.log").lines(1)]
+    s.start()
+    s.wait_all()
+    s.agent.process.send_signal(signal.SIGSTOP)
+    with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as f:
+        for i in range(int(f.read())):
+            two[i % 2].lines(1)
+    s.log("late.log").lines(1)
+    s.agent.process.send_signal(signal.SIGCONT)
+    s.wait_all()
+    s.stop()
+
+
+@test
+def a_directory_that_goes_and_is_made_again():
+    """Removed with all that is in it, then moved away: each time the new one is seen when it comes."""
+    s = Scene(discover_interval="1h", poll_interval="1h")
+    s.opts["include"] = [s.path("pod/*.log")]
+    s.start()
+    for name, take in (("a", lambda: shutil.rmtree(s.path("pod"))),
+                       ("b", lambda: os.rename(s.path("pod"), s.path("moved"))),
+                       ("c", lambda: None)):
+        os.mkdir(s.path("pod"))
+        log = s.log(f"pod/{name}.log").lines(10)
+        s.wait_all()
+        log.lines(10)
+        s.wait_all()
+        take()
     s.stop()
 
 

@@ -425,6 +425,43 @@ def C9_files_that_come_and_go_leave_no_state():
     tap.ok(size < 2000 * 300, f"{size} bytes of state")
 
 
+def state_bytes(s):
+    return os.stat(os.path.join(s.dir, "data/state/f.state")).st_size
+
+
+@test
+def C9_state_of_what_is_gone_expires_after_a_day():
+    s = Scene()
+    for i in range(200):
+        s.put(f"{i}.log", f"{i}\n")
+    s.start()
+    s.wait_lines(200)
+    s.stop()
+    for i in range(200):
+        os.unlink(s.path(f"{i}.log"))
+    s.start()
+    s.restart(fault="clock:*:+80000")
+    s.restart(fault="clock:*:+90000")
+    s.agent.wait_until(lambda: state_bytes(s) < 200 * 10, 20, lambda: f"a day later: {state_bytes(s)} bytes")
+    s.stop()
+
+
+@test
+def C9_ten_thousand_that_are_gone_are_remembered():
+    s = Scene()
+    for i in range(10300):
+        s.append(f"{i}.log", f"{i}\n")
+    s.start()
+    s.wait_lines(10300, 30)
+    s.stop()
+    most = state_bytes(s) * 10100 / 10300
+    for i in range(10300):
+        os.unlink(s.path(f"{i}.log"))
+    s.start()
+    s.agent.wait_until(lambda: state_bytes(s) < most, 20, lambda: f"less than {most} bytes: {state_bytes(s)}")
+    s.stop()
+
+
 @test
 def kill_9_at_any_time_with_rotation():
     s = Scene()

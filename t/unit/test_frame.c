@@ -59,6 +59,19 @@ static const struct row rows[] = {
 	{ "UTF-16BE", IN("\xFE\xFF\0a\0\r\0\n\x01\x00\0\n"),
 	  .cfg = { .max_line_bytes = 10, .delimiter = { "\n", 1 }, .encoding = TR_UTF16BE },
 	  .flags = TR_FRAME_START, .want = "\0a|\x01\x00|", .used = 12 },
+	{ "UTF-16: a delimiter's bytes inside characters, a cut between surrogates",
+	  IN("a\0\0\x0A\0b\x3D\xD8\x00\xDE" "xxxx\n\0\n\0"),
+	  .cfg = { .max_line_bytes = 8, .delimiter = { "\n", 1 }, .encoding = TR_UTF16LE },
+	  .want = "~a\0\0\x0A\0b||", .used = 18 },
+	{ "UTF-16: start pattern", IN("\0" "1\0\n\0 \0\n\0" "2\0\n"),
+	  .cfg = { .max_line_bytes = 1024, .delimiter = { "\n", 1 }, .multiline_max_lines = 500,
+		   .encoding = TR_UTF16BE },
+	  .start = "^\\d", .flags = TR_FRAME_FLUSH_LINES, .want = "\0" "1\0\n\0 |\0" "2|", .used = 12 },
+	{ "NULs behind a record's lines wait", IN("1\n a\n\0\0"), WIDE, .start = "^\\d",
+	  .flags = TR_FRAME_FLUSH | TR_FRAME_FLUSH_LINES, .want = "1\n a|", .used = 5 },
+	{ "a multiline record's long last line is skipped, and what goes on behind it",
+	  IN("1 abcdefghi\n  0123456789012345678\n y\n2\n"), CFG, .start = "^\\d",
+	  .flags = TR_FRAME_FLUSH_LINES, .want = "~1 abcdefgh|2|", .used = 39 },
 	{ "start pattern", IN("1 a\n  b\n2 c\n"), WIDE, .start = "^\\d", .want = "1 a\n  b|", .used = 8 },
 	{ "start pattern, flushed", IN("1 a\n  b\n2 c\n"), WIDE, .start = "^\\d",
 	  .flags = TR_FRAME_FLUSH_LINES, .want = "1 a\n  b|2 c|", .used = 12 },
@@ -145,6 +158,49 @@ static void test_table(void **state)
 	}
 }
 
+/* Behind each record, what follows is found again: for who couldn't take more. */
+static void go_on_behind_each(const struct row *row)
+{
+	struct tr_framing_cfg cfg = row->cfg;
+	cfg.multiline_start = compile(row->start);
+	cfg.multiline_continue = compile(row->cont);
+	const struct tr_regex *re = cfg.multiline_start ? cfg.multiline_start : cfg.multiline_continue;
+	struct tr_match *m = re ? tr_match_new(&re, 1) : NULL;
+	struct tr_framer *f;
+	struct tr_record all[32], rest[32];
+	struct tr_frame_state st = { 0 };
+	size_t used;
+	uint64_t holes;
+	assert_int_equal(tr_framer_new(&cfg, &f, NULL), 0);
+	size_t count = tr_frame(f, &st, m, row->input, row->n, row->flags, all, 32, &used, &holes);
+	assert_in_range(count, 0, 31);
+	for (size_t i = 0; i < count; i++) {
+		size_t from = all[i].at + all[i].skip;
+		st.skipping = tr_frame_after(&cfg, &all[i]);
+		size_t n = tr_frame(f, &st, m, row->input + from, row->n - from,
+				    row->flags & ~(unsigned)TR_FRAME_START, rest, 32, &used, &holes);
+		if (n != count - i - 1 || from + used != row->used)
+			fail_msg("%s: %zu records behind the %zuth of %zu, used %zu", row->name, n, i, count,
+				 from + used);
+		for (size_t k = 0; k < n; k++) {
+			assert_ptr_equal(rest[k].p, all[i + 1 + k].p);
+			assert_int_equal(rest[k].n, all[i + 1 + k].n);
+			assert_int_equal(rest[k].skip, all[i + 1 + k].skip);
+		}
+	}
+	tr_framer_free(&f);
+	tr_match_free(&m);
+	tr_regex_free(&cfg.multiline_start);
+	tr_regex_free(&cfg.multiline_continue);
+}
+
+static void test_what_couldnt_be_taken_comes_again(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		go_on_behind_each(&rows[i]);
+}
+
 static void test_last_delimiter(void **state)
 {
 	struct tr_framing_cfg cfg = { .max_line_bytes = 10, .delimiter = { "\r\n", 2 } };
@@ -173,6 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_what_couldnt_be_taken_comes_again),
 		cmocka_unit_test(test_last_delimiter),
 		cmocka_unit_test(test_decode),
 	};
