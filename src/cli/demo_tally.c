@@ -112,7 +112,7 @@ int demo_tally_add(struct demo_tally *t, const char *path, bool web, struct tr_e
 		rc = add_event(t, (tr_str){ line, (size_t)n }, web, &scratch);
 	if (rc < 0)
 		tr_err_set(e, rc, "out of memory");
-	else if (ferror(f))
+	else if (!feof(f)) /* nor is a line without memory for it */
 		rc = tr_err_sys(e, "reading %s", path);
 	tr_sb_free(&scratch);
 	free(line);

@@ -326,8 +326,10 @@ int tr_cli_permissions(const struct tr_config *c, const char *user)
 		status = put_report(r);
 	if (!e.code && r->failed)
 		tr_err_set(&e, -ENOMEM, "out of memory");
-	if (e.code)
+	if (e.code) {
 		fprintf(stderr, "tailrace check: %s\n", e.msg);
+		status = TR_EXIT_FAILURE;
+	}
 	if (r) {
 		while (r->given) {
 			struct given *g = r->given;

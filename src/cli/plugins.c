@@ -73,8 +73,8 @@ static void page_date(char out[16])
 	if (epoch)
 		tr_str_i64(tr_str_c(epoch), 0, INT64_C(253402300799), &s);
 	t = (time_t)s;
-	if (!gmtime_r(&t, &tm) || strftime(out, 16, "%Y-%m-%d", &tm) == 0)
-		out[0] = '\0';
+	gmtime_r(&t, &tm);
+	strftime(out, 16, "%Y-%m-%d", &tm);
 }
 
 static int print(const struct tr_plugin *const *list, size_t n, bool is_chosen, enum format format)
@@ -117,8 +117,8 @@ static int show(const char *type, enum format format)
 		if (is_meant(list[i], type))
 			list[chosen++] = list[i];
 	}
-	if (type && !chosen)
-		status = no_such_type(list, n, type);
+	if (type && !chosen) /* it may be one of those that couldn't be loaded */
+		status = rc < 0 ? TR_EXIT_FAILURE : no_such_type(list, n, type);
 	else
 		status = print(list, type ? chosen : n, type != NULL, format);
 	free(list);

@@ -492,8 +492,6 @@ static void sort_by_time(const struct tr_logproto_entry *e, uint32_t *a, uint32_
 			size_t end = mid < n ? mid + 1 : n;
 			while (end < n && e[a[end]].time_ns >= e[a[end - 1]].time_ns)
 				end++;
-			if (left == 0 && mid == n)
-				return;
 			size_t i = left, j = mid, k = left;
 			while (i < mid && j < end)
 				spare[k++] = e[a[j]].time_ns < e[a[i]].time_ns ? a[j++] : a[i++];

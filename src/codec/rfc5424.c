@@ -3,6 +3,7 @@
  * element with its name made fit; a row then costs its values. */
 #include "codec/rfc5424.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,6 +233,7 @@ int tr_rfc5424_begin(struct tr_rfc5424 *e, const struct tr_batch *b)
 
 static void put_cell(struct tr_sb *out, const struct tr_cell *c)
 {
+	assert(c->type != TR_NONE);
 	switch ((enum tr_type)c->type) {
 	case TR_STRING:
 		tr_sb_put(out, c->p, c->n);
@@ -243,9 +245,8 @@ static void put_cell(struct tr_sb *out, const struct tr_cell *c)
 		tr_float_text(out, c->f);
 		break;
 	case TR_BOOL:
-		tr_sb_str(out, c->i ? TR_STR("true") : TR_STR("false"));
-		break;
 	case TR_NONE:
+		tr_sb_str(out, c->i ? TR_STR("true") : TR_STR("false"));
 		break;
 	}
 }

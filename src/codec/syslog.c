@@ -84,23 +84,22 @@ bool tr_syslog_sd_next(struct tr_syslog_sd *it)
 {
 	struct syslog_cursor c = { it->rest.p, it->rest.p + it->rest.n };
 	bool fresh = false;
-	while (c.p < c.end) {
+	enum syslog_taken taken = SYSLOG_YES;
+	while (c.p < c.end && taken != SYSLOG_BAD) {
 		if (!it->id.n || (*c.p == '[' && c.p[-1] == ']')) {
 			c.p++;
 			it->id = take_sd_name(&c);
 			fresh = true;
 		}
-		enum syslog_taken taken = take_sd_param(&c, it);
+		taken = take_sd_param(&c, it);
 		it->rest = (tr_str){ c.p, (size_t)(c.end - c.p) };
 		if (taken == SYSLOG_YES)
 			return true;
-		if (fresh && taken == SYSLOG_NO) {
+		if (fresh) {
 			it->name = it->value = (tr_str){ 0 };
 			it->escaped = false;
 			return true;
 		}
-		if (taken == SYSLOG_BAD)
-			break;
 	}
 	return false;
 }

@@ -4,6 +4,7 @@
 #include "config/expr.h"
 #include "config/expr_lex.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,8 +142,7 @@ static bool take_literal(struct parser *p, const struct tr_expr_operand *with, s
 		p->rc = tr_lex_unescape(&p->lex, &p->x->pool, &p->t, &text);
 		if (p->rc < 0)
 			return false;
-		if (text.n > UINT32_MAX)
-			return FAIL(p, at, "the text is too long");
+		assert(text.n <= UINT32_MAX); /* no file is so long */
 		*out = tr_cell_of(text);
 		if (is_time && time_of(p, text, &out->i))
 			*out = (struct tr_cell){ .i = out->i, .type = TR_INT };

@@ -49,6 +49,7 @@ static struct tr_part *add_part(struct load *l, enum tr_kind kind, const struct 
 	tr_show(&owner, p->name);
 	p->opts = (struct tr_opt_set){ .pool = &l->t->pool, .diag = l->diag, .mark = p->mark };
 	p->opts.owner = tr_mem_str(&l->t->pool, tr_str_c(tr_sb_cstr(&owner))).p;
+	l->t->pool.failed |= owner.failed;
 	tr_sb_free(&owner);
 	if (!p->opts.owner)
 		return NULL;

@@ -207,11 +207,8 @@ static bool is_off(const struct tr_opt_set *s, tr_str group)
 	for (size_t i = 0; i < s->n; i++) {
 		const struct tr_opt_ref *r = &s->refs[i];
 
-		if (!is_below(r, group))
-			continue;
-		if (r->key)
-			return false;
-		lacks |= !is_shown(r);
+		if (is_below(r, group))
+			lacks |= !is_shown(r);
 	}
 	return lacks;
 }

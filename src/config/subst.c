@@ -79,8 +79,6 @@ static int put_file(tr_str path, struct tr_sb *out, struct tr_err *e)
 		rc = tr_err_set(e, -EINVAL, "${file:%s}: expected a regular file", name);
 	else
 		rc = tr_io_read_file(name, SECRET_MAX, &text, e);
-	if (rc == 0 && text.failed)
-		rc = tr_err_set(e, -ENOMEM, "out of memory");
 	if (rc == 0) {
 		if (text.n && text.p[text.n - 1] == '\n')
 			text.n--;

@@ -2,6 +2,7 @@
 /* The grammar of every type of option. A text is taken whole or refused: "12x" is no number. */
 #include "config/value.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -335,11 +336,11 @@ int tr_value_parse(const struct tr_opt *o, tr_str s, union tr_value *v, size_t *
 	case TR_OPT_REGEX:
 	case TR_OPT_TEMPLATE:
 	case TR_OPT_EXPR:
-		return parse_pattern(o, s, v, character, e);
 	case TR_OPT_TABLE:
 		break;
 	}
-	return tr_err_set(e, -EINVAL, "the option has no value of its own");
+	assert(o->type != TR_OPT_TABLE); /* its options are in its place */
+	return parse_pattern(o, s, v, character, e);
 }
 
 void tr_value_free(enum tr_opt_type type, union tr_value *v)

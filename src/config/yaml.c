@@ -415,9 +415,7 @@ static struct tr_node *map(struct yaml *y, struct tr_node *n)
 	while (next(y) && y->event.type != YAML_MAPPING_END_EVENT) {
 		struct tr_node *k = key(y, n), *v;
 
-		if (!next(y))
-			return NULL;
-		v = node(y);
+		v = next(y) ? node(y) : NULL;
 		if (!v)
 			return NULL;
 		if (!k)
@@ -440,8 +438,6 @@ static struct tr_node *node(struct yaml *y)
 	struct tr_mark at = start_of(y);
 	struct tr_node *n;
 
-	if (y->failed)
-		return NULL;
 	if (y->event.type == YAML_ALIAS_EVENT)
 		return alias(y);
 	if (y->event.type == YAML_SCALAR_EVENT)

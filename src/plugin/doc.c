@@ -142,6 +142,7 @@ static void put_option(const struct tr_plugin *p, const struct tr_opt_ref *r, st
 		tr_sb_fmt(out, "; %s%s", r->opt->required ? "" : "default ", tr_sb_cstr(&dflt));
 	tr_sb_lit(out, ")\n");
 	put_wrapped(r->opt->doc ? r->opt->doc : "", 6, out);
+	out->failed |= dflt.failed;
 	tr_sb_free(&dflt);
 }
 
@@ -177,8 +178,7 @@ void tr_doc_text(const struct tr_plugin *p, struct tr_sb *out)
 		tr_sb_lit(out, "\nExample:\n");
 		put_example(p->example, "  ", out);
 	}
-	if (pool.failed)
-		out->failed = true;
+	out->failed |= pool.failed;
 	tr_mem_free(&pool);
 }
 
@@ -278,6 +278,7 @@ static void put_man_option(const struct tr_plugin *p, const struct tr_opt_ref *r
 	}
 	tr_sb_lit(out, ")\n");
 	put_paragraphs(r->opt->doc ? r->opt->doc : "", "IP", out);
+	out->failed |= type.failed || dflt.failed;
 	tr_sb_free(&type);
 	tr_sb_free(&dflt);
 }
@@ -302,8 +303,7 @@ static void put_man_plugin(const struct tr_plugin *p, bool alone, struct tr_sb *
 		put_roff(tr_str_trim(tr_str_c(p->example)), true, out);
 		tr_sb_lit(out, "\n.fi\n");
 	}
-	if (pool.failed)
-		out->failed = true;
+	out->failed |= pool.failed;
 	tr_mem_free(&pool);
 }
 

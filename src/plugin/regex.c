@@ -47,8 +47,8 @@ struct tr_match {
 
 static void fail_text(int rc, char *buf, size_t n)
 {
-	if (pcre2_get_error_message(rc, (PCRE2_UCHAR *)buf, n) < 0)
-		buf[0] = '\0';
+	buf[0] = '\0'; /* should the library have no words for it */
+	pcre2_get_error_message(rc, (PCRE2_UCHAR *)buf, n);
 }
 
 /* Says once a process that patterns are interpreted, and why. */

@@ -75,8 +75,6 @@ static int check_dir(const char *dir, struct tr_err *e)
 
 	if (stat(dir, &st) < 0)
 		return tr_err_sys(e, "the plugin directory %s", dir);
-	if (!S_ISDIR(st.st_mode))
-		return tr_err_set(e, -ENOTDIR, "the plugin directory %s is none", dir);
 	return check_owner(dir, &st, e);
 }
 
@@ -273,7 +271,10 @@ static void explain(enum tr_kind kind, tr_str type, struct tr_err *e)
 	}
 	if (list.n == 0)
 		tr_sb_fmt(&sb, "the plugins in %s, where none is", plugin_path());
-	tr_err_set(e, -ENOENT, "%s", tr_sb_cstr(&sb));
+	if (sb.failed || list.failed)
+		tr_err_set(e, -ENOMEM, "out of memory");
+	else
+		tr_err_set(e, -ENOENT, "%s", tr_sb_cstr(&sb));
 	tr_sb_free(&sb);
 	free(list.v);
 }

@@ -122,6 +122,7 @@ static void put_option(const struct tr_plugin *p, const struct tr_opt_ref *r, st
 		tr_sb_lit(&dflt, " by default");
 		put_json(out, tr_sb_view(&dflt));
 	}
+	out->failed |= dflt.failed;
 	tr_sb_free(&dflt);
 	if (o->shape == TR_ONE) {
 		tr_sb_lit(out, ",\"allOf\":[");
@@ -232,8 +233,7 @@ static void put_plugin(const struct tr_plugin *p, struct tr_sb *out)
 	tr_sb_lit(out, ",\"type\":\"object\",");
 	put_level(p, &s, (tr_str){ "", 0 }, tr_sb_cstr(&type), true, out);
 	tr_sb_chr(out, '}');
-	if (pool.failed)
-		out->failed = true;
+	out->failed |= pool.failed || type.failed;
 	tr_sb_free(&type);
 	tr_mem_free(&pool);
 }
@@ -294,8 +294,7 @@ void tr_doc_schema(const struct tr_plugin *const *list, size_t n, struct tr_sb *
 		put_plugin(list[i], out);
 	}
 	tr_sb_lit(out, "}}\n");
-	if (pool.failed || more.failed)
-		out->failed = true;
+	out->failed |= pool.failed || more.failed;
 	tr_sb_free(&more);
 	tr_mem_free(&pool);
 }

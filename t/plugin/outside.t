@@ -121,6 +121,15 @@ def another_interface_is_refused():
 
 
 @tap.test(limit=300)
+def one_that_lacks_something_is_refused():
+    dir = tempdir()
+    env = build(dir, "-DSHOUT_OPTS=(1 ? NULL : opts)")
+    code, _, err = command("plugins", "shout", env=env)
+    tap.ok(code != 0, f"exit code {code}")
+    tap.like(err, r"transform_shout.so lacks functions that its kind must have", "why")
+
+
+@tap.test(limit=300)
 def a_module_that_others_could_change_is_refused():
     dir = tempdir()
     env = build(dir)

@@ -161,6 +161,8 @@ static void metrics_have_keys_of_their_own(void **state)
 	       "message=m field.value=v");
 	is_row(&v, TR_ENC_RAW, 0, 0, "node_load1{host=\"h\\\"\",name=\"n\"} 2 1795222923000");
 	is_row(&v, TR_ENC_RAW, TR_ENC_NO_LABELS, 1, "a_b -Inf 1795222923000");
+	view_add(&v, "empty", TR_LABEL, TR_CONST, TR_STR(""));
+	is_row(&v, TR_ENC_RAW, 0, 0, "node_load1{host=\"h\\\"\",name=\"n\"} 2 1795222923000");
 	is_row(&v, TR_ENC_RAW, 0, 2, "");
 	is_row(&v, TR_ENC_TEXT, TR_ENC_NO_TIME | TR_ENC_NO_LABELS, 0,
 	       "node_load1 2.0 message=m value=v");

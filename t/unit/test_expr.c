@@ -82,6 +82,7 @@ static unsigned truth(const char *src)
 	assert_int_equal(rc, 0);
 	assert_int_equal(found.words[0] >> VIEW_ROWS, 0);
 	tr_expr_scratch_free(&s);
+	tr_expr_scratch_free(&s);
 	tr_expr_free(&x);
 	tr_expr_free(&x);
 	return (unsigned)found.words[0];
@@ -333,7 +334,11 @@ static void errors_have_a_column(void **state)
 		{ "timestamp in (\"2026-11-21T01:02:03Z\", 5)", 38, "a time such as" },
 		{ "timestamp == `a`", 10, "a text on the right" },
 		{ "5 < timestamp", 2, "a text on the right" },
+		{ "a == ``", 5, "1 to 256" },
 		{ "exists 5", 7, "a name" },
+		{ "exists \"", 7, "isn't closed" },
+		{ "exists (\"", 8, "isn't closed" },
+		{ "a == \"x", 5, "isn't closed" },
 		{ "exists (a", 9, "\")\"" },
 		{ "\xc3\xa4 == \xc3\xa4", 6, "in quotes" },
 	};
@@ -348,6 +353,19 @@ static void errors_have_a_column(void **state)
 		if (rc != -EINVAL || x || column != rows[i].column || !strstr(e.msg, rows[i].words))
 			fail_msg("%s: %d at %zu: %s", rows[i].src, rc, column, e.msg);
 	}
+}
+
+static void a_number_has_a_longest_length(void **state)
+{
+	char text[600] = "a == 1";
+	struct tr_expr *x = NULL;
+	struct tr_err e = { 0 };
+	size_t column;
+
+	(void)state;
+	memset(text + 6, '0', 500);
+	assert_int_equal(tr_expr_parse(tr_str_c(text), &x, &column, &e), -EINVAL);
+	assert_int_equal(column, 5);
 }
 
 /* n times `open`, "true", n times `close`. */
@@ -395,6 +413,21 @@ static void depth_is_bounded(void **state)
 	tr_sb_free(&sb);
 }
 
+static void what_is_not_finite_has_a_text(void **state)
+{
+	struct tr_cell *took = tr_batch_col(&event.b, tr_name(TR_STR("took")), TR_FIELD)->cells;
+	double was[] = { took[0].f, took[1].f };
+
+	(void)state;
+	took[0].f = INFINITY;
+	took[1].f = -INFINITY;
+	assert_int_equal(truth("took =~ \"^[+]Inf$\""), events("a"));
+	assert_int_equal(truth("took =~ \"^-Inf$\""), events("b"));
+	assert_int_equal(truth("took =~ \"^NaN$\""), events("c"));
+	took[0].f = was[0];
+	took[1].f = was[1];
+}
+
 static void too_costly_is_false_and_counted(void **state)
 {
 	struct tr_expr *x = parsed("message =~ \"^(a+)+$\""), *y = parsed("message !~ \"^(a+)+$\"");
@@ -422,7 +455,9 @@ int main(void)
 		cmocka_unit_test(is_true_for),
 		cmocka_unit_test(metrics_have_names_of_their_own),
 		cmocka_unit_test(errors_have_a_column),
+		cmocka_unit_test(a_number_has_a_longest_length),
 		cmocka_unit_test(depth_is_bounded),
+		cmocka_unit_test(what_is_not_finite_has_a_text),
 		cmocka_unit_test(too_costly_is_false_and_counted),
 	};
 

@@ -25,6 +25,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	tr_logproto_free(&made);
+	tr_logproto_free(&made); /* there is none any more */
 	return 0;
 }
 
@@ -192,6 +193,44 @@ static void many_streams(void **state)
 	free(text);
 }
 
+/* The hash of values whose product is 0 is the same whatever else is in them. */
+static void values_of_one_hash_are_told_apart(void **state)
+{
+	(void)state;
+	uint64_t high = UINT64_C(0xd6e8feb86659fd93) - 16;
+	char a[17] = "12345678", b[17] = "abcdefgh";
+	memcpy(a + 8, &high, 8);
+	memcpy(b + 8, &high, 8);
+	tr_logproto_labels(made, method_status, 3);
+	uint32_t first = stream("GET", a);
+	assert_int_not_equal(stream("GET", b), first);
+	assert_int_equal(stream("GET", a), first);
+}
+
+static void more_labels_vary_than_there_was_room_for(void **state)
+{
+	(void)state;
+	enum { N = 200 };
+	struct tr_logproto_label labels[N];
+	char names[N][8];
+	tr_str values[N];
+	uint32_t s, same;
+	for (size_t i = 0; i < N; i++) {
+		snprintf(names[i], sizeof(names[i]), "l%03zu", i);
+		labels[i] =
+			(struct tr_logproto_label){ .name = tr_str_c(names[i]), .varies = true };
+		values[i] = tr_str_c(names[i]);
+	}
+	tr_logproto_labels(made, labels, N);
+	assert_int_equal(tr_logproto_stream(made, values, &s), 0);
+	values[N - 1] = TR_STR("other");
+	assert_int_equal(tr_logproto_stream(made, values, &same), 0);
+	assert_int_not_equal(same, s);
+	values[N - 1] = tr_str_c(names[N - 1]);
+	assert_int_equal(tr_logproto_stream(made, values, &same), 0);
+	assert_int_equal(same, s);
+}
+
 static void a_reset_forgets(void **state)
 {
 	(void)state;
@@ -316,6 +355,8 @@ int main(void)
 		T(absent_labels_are_left_out),
 		T(entries_come_in_order_of_time),
 		T(many_streams),
+		T(values_of_one_hash_are_told_apart),
+		T(more_labels_vary_than_there_was_room_for),
 		T(a_reset_forgets),
 		T(entry_size_is_what_an_entry_adds),
 		T(names_are_made_fit),

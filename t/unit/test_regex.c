@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Patterns: what compiles, what matches where, and that no pattern runs for ever. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
+/* Patterns: what compiles, what matches where, with JIT and without, and that no pattern runs for
+ * ever or is taken for another when memory runs out. */
+#include "failing.h"
+#include "quiet.h"
 
 #include "plugin/regex.h"
+
+/* ---- PCRE2 where nothing may be executed that was written */
+
+static int jit_rc;
+
+int pcre2_jit_compile_8(void *code, uint32_t options); /* of pcre2.h */
+
+int pcre2_jit_compile_8(void *code, uint32_t options)
+{
+	return jit_rc ? jit_rc : REAL(pcre2_jit_compile_8)(code, options);
+}
 
 static struct tr_regex *compiled(const char *pattern)
 {
@@ -170,6 +176,61 @@ static void costly_patterns_are_given_up(void **state)
 	}
 }
 
+static void without_jit_it_matches_alike(void **state)
+{
+	jit_rc = -48; /* PCRE2_ERROR_NOMEMORY: the system lets no code be made */
+	assert_false(tr_regex_jit_works());
+	assert_non_null(strstr(said, "no JIT: no more memory"));
+	*said = 0;
+	matches_are_found(state);
+	a_match_is_reused(state);
+	assert_string_equal(said, ""); /* it is said once */
+	/* the rest is other work than JIT's */
+	assert_int_equal(match("(a+)+$", TR_STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"), 0,
+			       NULL, NULL),
+			 -E2BIG);
+	assert_int_equal(match("(?R)", TR_STR("a"), 0, NULL, NULL), -EINVAL);
+	jit_rc = 0;
+	assert_true(tr_regex_jit_works());
+}
+
+static bool try_to_match(void)
+{
+	struct tr_regex *re = NULL;
+	struct tr_err e = { 0 };
+	size_t column = 99;
+	char subject[2000];
+	memset(subject, 'a', sizeof subject);
+	may_fail();
+	int rc = tr_regex_compile(TR_STR("((((a)|b)(c)?)(?<name>d)?)+e|(a)+$"), &re, &column, &e);
+	if (rc < 0) {
+		bool failed = fail_nothing();
+		if (!(failed && rc == -ENOMEM && !re && *e.msg))
+			fail_msg("%d at %zu: %s", rc, column, e.msg);
+		return failed;
+	}
+	const struct tr_regex *one = re;
+	struct tr_match *m = tr_match_new(&one, 1);
+	const size_t *ov;
+	int got = m ? tr_regex_match(re, (tr_str){ subject, sizeof subject }, m, &ov) : -ENOMEM;
+	bool failed = fail_nothing();
+	assert_true(got == 1 || (failed && got == -ENOMEM));
+	tr_match_free(&m);
+	tr_regex_free(&re);
+	return failed;
+}
+
+static void memory_runs_out(void **state)
+{
+	(void)state;
+	failing.ours = true;
+	failing.theirs = "/libpcre2";
+	for (jit_rc = 0; jit_rc >= -48; jit_rc -= 48)
+		in_way(ALLOCATIONS, ENOMEM, false, try_to_match);
+	jit_rc = 0;
+	failing.theirs = NULL;
+}
+
 int main(void)
 {
 	cmocka_set_message_output(CM_OUTPUT_TAP);
@@ -180,6 +241,8 @@ int main(void)
 		cmocka_unit_test(a_match_is_reused),
 		cmocka_unit_test(long_subjects_match_alike),
 		cmocka_unit_test(costly_patterns_are_given_up),
+		cmocka_unit_test(without_jit_it_matches_alike),
+		cmocka_unit_test(memory_runs_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

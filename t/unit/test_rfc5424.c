@@ -151,6 +151,21 @@ static void values_of_every_type(void **state)
 	view_free(&v);
 }
 
+static void a_label_that_gives_way_is_cut(void **state)
+{
+	(void)state;
+	struct view v;
+	view_init(&v, TR_STR("x"));
+	view_add(&v, "a_name_as_long_as_names_may_be_3", TR_FIELD, TR_CONST, TR_STR("F"));
+	view_add(&v, "a_name_as_long_as_names_may_be_3", TR_LABEL, TR_CONST, TR_STR("L"));
+	is_message(&v, false,
+		   "<14>1 " TIME " - - - - [tailrace@32473"
+		   " a_name_as_long_as_names_may_be_3=\"F\" label.a_name_as_long_as_names_ma=\"L\""
+		   "] x",
+		   0);
+	view_free(&v);
+}
+
 static void elements_of_their_own(void **state)
 {
 	(void)state;
@@ -236,6 +251,7 @@ int main(void)
 		cmocka_unit_test(elements_of_their_own),
 		cmocka_unit_test(names_are_made_fit),
 		cmocka_unit_test(a_label_gives_way_to_a_field),
+		cmocka_unit_test(a_label_that_gives_way_is_cut),
 		cmocka_unit_test(one_line_has_no_line_end),
 		cmocka_unit_test(a_metric_is_its_logfmt),
 	};

@@ -149,6 +149,12 @@ static const struct row remote[] = {
 	{ "2026-11-21T12:00:00+01:00 web1 app[1]: from a file",
 	  "- 2026-11-21T11:00:00 web1 app 1 -|from a "
 	  "file" },
+	/* what only begins like a time */
+	{ "<13>1: 2026: x", "user.notice - - 1 - -|2026: x" },
+	{ "<13>Nov 21 2026: x", "user.notice - - - - -|Nov 21 2026: x" },
+	{ "<13>Feb 30 2026 01:02:03 h a: b", "user.notice - - - - -!invalid timestamp" },
+	{ "<13>Nov 21 12:00:00x h a: b", "user.notice - - - - -|Nov 21 12:00:00x h a: b" },
+	{ "<13>abcd-ef-ghTij:kl:mn a: b", "user.notice - - - - -|abcd-ef-ghTij:kl:mn a: b" },
 	/* the year: the nearest, a leap day, within and behind */
 	{ "<13>Dec 31 23:59:59 h a: b", "user.notice 2026-12-31T22:59:59 h a - -|b" },
 	{ "<13>Jan  1 00:00:00 h a: b", "user.notice 2026-12-31T23:00:00 h a - -|b" },
@@ -225,6 +231,10 @@ static const struct row remote[] = {
 	{ "<13>1 2026-11-21T12:00:00Z h a 1 m [x a=\"1\"] [y b=\"2\"] text",
 	  "user.notice 2026-11-21T12:00:00 h a 1 m x.a=1|[y b=\"2\"] text" },
 	/* its errors: whole, with what is known */
+	{ "<13>1 2026-11-21T12:00:00Z h a 1 m [id name=bare] x",
+	  "user.notice 2026-11-21T12:00:00 h a 1 m!invalid structured data" },
+	{ "<13>1 2026-11-21T12:00:00Z h a 1 m [] x",
+	  "user.notice 2026-11-21T12:00:00 h a 1 m!invalid structured data" },
 	{ "<13>1 2026-11-21T12:00:00Z h a 1 m no structured data",
 	  "user.notice 2026-11-21T12:00:00 h a 1 m!invalid structured data" },
 	{ "<13>1 2026-11-21T12:00:00Z h a 1 m [x a=\"1] text",

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -95,10 +96,14 @@ static const struct row rows[] = {
 	{ "%Y-%m-%d %H:%M:%S %Z", BERLIN, "2026-11-21 05:00:00 PST",
 	  "2026-11-21T13:00:00.000000000Z", TR_SEC },
 	{ "%Y-%m-%d %H:%M:%S %Z", BERLIN, "2026-11-21 05:00:00 XYZ", NULL, 0 },
+	{ "%F %T %Z", "<+03>-3", "2026-11-21 05:00:00 +03", "2026-11-21T02:00:00.000000000Z",
+	  TR_SEC },
+	{ "%y-%m-%d", "UTC0", "x-11-21", NULL, 0 },
 	{ "%s.%f", "UTC0", "1795262400.000001", "2026-11-21T12:00:00.000001000Z", TR_US },
 	{ "100%% %s", "UTC0", "100%   1795262400", "2026-11-21T12:00:00.000000000Z", TR_SEC },
 	/* without a year: the nearest to now */
 	{ "%b %e %T", "UTC0", "Nov  5 01:02:03", "2026-11-05T01:02:03.000000000Z", TR_SEC },
+	{ "%b%e %T", "UTC0", "Nov  5 01:02:03", "2026-11-05T01:02:03.000000000Z", TR_SEC },
 	{ "%b %d %T", "UTC0", "Nov  5 01:02:03", "2026-11-05T01:02:03.000000000Z", TR_SEC },
 	{ "%b %e %T", "UTC0", "Jan  5 01:02:03", "2027-01-05T01:02:03.000000000Z", TR_SEC },
 	{ "%b %e %T", "UTC0", "Jul  5 01:02:03", "2026-07-05T01:02:03.000000000Z", TR_SEC },
@@ -108,6 +113,7 @@ static const struct row rows[] = {
 	{ "%T", "ABC13", "01:00:00", "2026-11-21T14:00:00.000000000Z", TR_SEC },
 	{ "%T", "ABC-13", "00:30:00", "2026-11-21T11:30:00.000000000Z", TR_SEC },
 	{ "%d %T", "UTC0", "30 00:00:00", "2026-11-30T00:00:00.000000000Z", TR_SEC },
+	{ "%d %T", "UTC0", "31 00:00:00", "2026-10-31T00:00:00.000000000Z", TR_SEC },
 	{ "%d %T", "UTC0", "02 00:00:00", "2026-12-02T00:00:00.000000000Z", TR_SEC },
 	{ "%j %T", "UTC0", "001 00:00:00", "2027-01-01T00:00:00.000000000Z", TR_SEC },
 	/* an hour that comes twice, and one that is skipped */
@@ -341,15 +347,43 @@ static void local_zone_follows_tz(void **state)
 	tr_zone_free(&z);
 }
 
+/* By name, as a file, and what an abbreviation means that only the past knew. */
+static void local_zone_is_of_the_database(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "Europe/Berlin", ":Europe/Berlin",
+					     "/usr/share/zoneinfo/Europe/Berlin" };
+	struct tr_zone *z = NULL;
+	struct tr_err e = { 0 };
+	if (access(names[2], R_OK) < 0)
+		skip(); /* no database on this machine */
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		int32_t offset = 0;
+		setenv("TZ", names[i], 1);
+		assert_int_equal(tr_zone_open(TR_STR("local"), &z, &e), 0);
+		assert_int_equal(tr_zone_at(z, 1795262400).offset, 3600);
+		assert_true(tr_zone_abbreviation(z, TR_STR("CEMT"), &offset)); /* of 1945 */
+		assert_int_equal(offset, 3 * 3600);
+		assert_false(tr_zone_abbreviation(z, TR_STR("XYZ"), &offset));
+		tr_zone_free(&z);
+	}
+	unsetenv("TZ");
+}
+
 int main(void)
 {
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(texts_are_read),        cmocka_unit_test(formats_are_refused),
-		cmocka_unit_test(cache_changes_nothing), cmocka_unit_test(cache_minds_now),
-		cmocka_unit_test(calendar_goes_round),   cmocka_unit_test(extremes_are_written),
-		cmocka_unit_test(zones_agree_with_libc), cmocka_unit_test(bad_zones_are_refused),
+		cmocka_unit_test(texts_are_read),
+		cmocka_unit_test(formats_are_refused),
+		cmocka_unit_test(cache_changes_nothing),
+		cmocka_unit_test(cache_minds_now),
+		cmocka_unit_test(calendar_goes_round),
+		cmocka_unit_test(extremes_are_written),
+		cmocka_unit_test(zones_agree_with_libc),
+		cmocka_unit_test(bad_zones_are_refused),
 		cmocka_unit_test(local_zone_follows_tz),
+		cmocka_unit_test(local_zone_is_of_the_database),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,9 @@
 #ifndef SHOUT_ABI
 #define SHOUT_ABI TR_PLUGIN_ABI
 #endif
+#ifndef SHOUT_OPTS
+#define SHOUT_OPTS opts
+#endif
 
 struct shout_cfg {
 	tr_str field;
@@ -93,7 +96,7 @@ const struct tr_plugin tailrace_plugin = {
 	.brief = "says it louder",
 	.doc = "Writes every message in capitals.",
 	.example = "type: shout\ninputs: [in]\nsuffix: \"!\"\n",
-	.opts = opts,
+	.opts = SHOUT_OPTS,
 	.cfg_size = sizeof(struct shout_cfg),
 	.open = shout_open,
 	.close = shout_close,
