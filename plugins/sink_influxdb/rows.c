@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Rows become lines. A line is written to its place at once; samples that go together are gathered
  * first (merge.c). */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@
 
 void influx_put_value(struct tr_sb *out, const struct tr_cell *c)
 {
+	assert(c->type != TR_NONE);
 	switch ((enum tr_type)c->type) {
 	case TR_STRING:
 		tr_lineproto_str(out, tr_cell_str(c));
@@ -22,9 +24,8 @@ void influx_put_value(struct tr_sb *out, const struct tr_cell *c)
 		tr_lineproto_f64(out, c->f);
 		break;
 	case TR_BOOL:
-		tr_lineproto_bool(out, c->i != 0);
-		break;
 	case TR_NONE:
+		tr_lineproto_bool(out, c->i != 0);
 		break;
 	}
 }

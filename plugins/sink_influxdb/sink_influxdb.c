@@ -216,10 +216,10 @@ static CURLUcode add_path(CURLU *u, const char *more)
 /* What `precision` is called there: 1.x knows no "us". */
 static tr_str precision_word(const struct influx_cfg *cfg)
 {
-	for (const struct tr_word *w = precisions; w->word; w++)
-		if (w->value == cfg->unit_ns)
-			return w->value == 1000 && !is_v2(cfg) ? TR_STR("u") : tr_str_c(w->word);
-	return TR_STR("ns");
+	const struct tr_word *w = precisions;
+	while (w->value != cfg->unit_ns)
+		w++;
+	return w->value == 1000 && !is_v2(cfg) ? TR_STR("u") : tr_str_c(w->word);
 }
 
 static char *write_url(const struct influx_cfg *cfg)
@@ -384,8 +384,6 @@ static int open_sink(const void *config, struct tr_host *h, void **self, struct 
 static void close_sink(void *self)
 {
 	struct influx *s = self;
-	if (!s)
-		return;
 	while (s->waiting) {
 		struct tr_request *r = s->waiting;
 		s->waiting = r->next;

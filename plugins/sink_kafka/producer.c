@@ -25,12 +25,12 @@ static void on_event(rd_kafka_t *rk, void *opaque)
 	tr_host_wake(opaque);
 }
 
-static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct tr_err *e)
+/* A property and a value that librdkafka has. */
+static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
-	char why[512];
-	if (rd_kafka_conf_set(conf, name, value, why, sizeof(why)) != RD_KAFKA_CONF_OK)
-		return tr_err_set(e, -EINVAL, "%s", why);
-	return 0;
+	rd_kafka_conf_res_t rc = rd_kafka_conf_set(conf, name, value, NULL, 0);
+	assert(rc == RD_KAFKA_CONF_OK);
+	(void)rc;
 }
 
 #define SETTINGS 16
@@ -87,13 +87,8 @@ static int make_handle(struct kafka *k, struct tr_err *e)
 	if (rc < 0)
 		return rc;
 	if (k->careful) {
-		rc = set(conf, "batch.num.messages", "1", e);
-		if (rc == 0)
-			rc = set(conf, "enable.gapless.guarantee", "false", e);
-	}
-	if (rc < 0) {
-		rd_kafka_conf_destroy(conf);
-		return rc;
+		set(conf, "batch.num.messages", "1");
+		set(conf, "enable.gapless.guarantee", "false");
 	}
 	rd_kafka_conf_set_events(conf,
 				 RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
@@ -195,19 +190,20 @@ static void failed_row(struct kafka *k, struct item *it, uint8_t *state, rd_kafk
 	}
 }
 
+/* Whose row it is: what librdkafka has is of an item that is there. */
 static struct item *item_of(struct kafka *k, const uint8_t *state)
 {
-	for (struct item *it = k->items; it; it = it->next)
+	for (struct item *it = k->items;; it = it->next) {
+		assert(it);
 		if (state >= it->state && state < it->state + it->r->nrows)
 			return it;
-	return NULL;
+	}
 }
 
 static void reported(struct kafka *k, const rd_kafka_message_t *m)
 {
 	uint8_t *state = m->_private;
 	struct item *it = item_of(k, state);
-	assert(it);
 	it->in_flight--;
 	k->in_flight--;
 	if (m->err) {
@@ -280,8 +276,6 @@ static bool take_events(struct kafka *k)
 		case RD_KAFKA_EVENT_STATS:
 			tr_kafka_stats(k->common, rd_kafka_event_stats(ev),
 				       strlen(rd_kafka_event_stats(ev)));
-			break;
-		default:
 			break;
 		}
 		rd_kafka_event_destroy(ev);

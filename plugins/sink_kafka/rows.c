@@ -217,7 +217,9 @@ static rd_kafka_resp_err_t produce(const struct kafka *k, const struct item *it,
 	rd_kafka_error_t *error = rd_kafka_produceva(k->rk, v, n);
 	if (!error)
 		return RD_KAFKA_RESP_ERR_NO_ERROR;
-	rd_kafka_resp_err_t err = rd_kafka_error_code(error);
+	/* its code would be why the handle is of no use any more: nothing that is about this row */
+	rd_kafka_resp_err_t err = rd_kafka_error_is_fatal(error) ? RD_KAFKA_RESP_ERR__FATAL
+								 : rd_kafka_error_code(error);
 	rd_kafka_error_destroy(error);
 	return err;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What becomes of a batch's columns: labels of the stream, structured metadata, or nothing. Looked
  * at once a batch, so that a row pays only for values that vary. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -182,21 +183,15 @@ static void split_labels(const struct loki *l, struct loki_view *v)
 
 /* ---- structured metadata ---- */
 
+/* Asked where there is any. */
 static bool is_meta(const struct loki *l, const struct tr_col *c)
 {
 	if (is_label(l, c))
 		return false;
-	switch (l->meta) {
-	case META_ALL:
-		return true;
-	case META_LIST:
+	if (l->meta == META_LIST)
 		return is_listed(c->name, l->meta_names, l->nmeta_names);
-	case META_AUTO:
-		return l->line == LINE_TEMPLATE || (l->line == LINE_MESSAGE && !c->captured);
-	case META_NONE:
-		break;
-	}
-	return false;
+	return l->meta == META_ALL || l->line == LINE_TEMPLATE ||
+	       (l->line == LINE_MESSAGE && !c->captured);
 }
 
 static int add_meta(struct loki *l, struct loki_view *v, const struct tr_col *c)
@@ -218,6 +213,7 @@ static int add_meta(struct loki *l, struct loki_view *v, const struct tr_col *c)
 
 tr_str loki_cell_text(const struct tr_cell *c, struct tr_sb *scratch)
 {
+	assert(c->type != TR_NONE);
 	tr_sb_clear(scratch);
 	switch ((enum tr_type)c->type) {
 	case TR_STRING:
@@ -229,9 +225,8 @@ tr_str loki_cell_text(const struct tr_cell *c, struct tr_sb *scratch)
 		tr_json_float(scratch, c->f);
 		break;
 	case TR_BOOL:
-		return c->i ? TR_STR("true") : TR_STR("false");
 	case TR_NONE:
-		break;
+		return c->i ? TR_STR("true") : TR_STR("false");
 	}
 	return tr_sb_view(scratch);
 }

@@ -100,19 +100,21 @@ struct loki {
 int loki_view_of(struct loki *l, const struct tr_batch *b, struct loki_view *v);
 void loki_view_clear(struct loki_view *v);
 size_t loki_view_memory(const struct loki_view *v);
-/* The value as text, in scratch where it has to be made: after loki_view_of it has room for that. */
+/* The value as text, in scratch where it has to be made: after loki_view_of it has room for that.
+ */
 tr_str loki_cell_text(const struct tr_cell *c, struct tr_sb *scratch);
 /* Labels that aren't used as such are the event's fields where the line is made of fields. 0 or
  * -ENOMEM. */
 int loki_labels_to_fields(struct loki *l, struct tr_batch *b);
 
 /* rows.c */
-/* The row's label values in v->values; true when v->demoted says of some that they are metadata. */
-bool loki_row_labels(const struct loki *l, const struct loki_view *v, uint32_t row);
 /* bytes[i] = what b's event i adds to a request; counts what is cut or left out. */
 void loki_measure(struct loki *l, const struct tr_batch *b, uint32_t *bytes);
 /* The push request of r's rows, in l->body. 0 or -ENOMEM. */
 int loki_push(struct loki *l, const struct tr_request *r);
+/* hash[i] = which stream b's event first + i goes to. 0 or -ENOMEM. */
+int loki_streams(struct loki *l, const struct tr_batch *b, uint32_t first, uint32_t n,
+		 uint64_t *hash);
 /* Gives scratch memory back. */
 void loki_rest(struct loki *l);
 void loki_charge(struct loki *l);

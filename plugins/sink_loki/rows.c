@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "loki.h"
 
 #define CHUNK_BYTES (256u * 1024u)
@@ -85,6 +86,7 @@ static bool demote(const struct loki *l, const struct loki_view *v)
 	return some;
 }
 
+/* The row's label values in v->values; true when v->demoted says of some that they are metadata. */
 static inline bool row_labels(const struct loki *l, const struct loki_view *v, uint32_t row)
 {
 	size_t longest = 0;
@@ -96,11 +98,6 @@ static inline bool row_labels(const struct loki *l, const struct loki_view *v, u
 	}
 	bool fits = !v->crowded && longest <= (size_t)l->cfg->max_label_value;
 	return !fits && demote(l, v);
-}
-
-bool loki_row_labels(const struct loki *l, const struct loki_view *v, uint32_t row)
-{
-	return row_labels(l, v, row);
 }
 
 /* ---- structured metadata of a row ---- */
@@ -312,6 +309,27 @@ static int add_span(struct loki *l, const struct tr_span *span, size_t *used)
 	for (uint32_t i = 0; i < span->n; i++)
 		if (add_row(l, l->views[part], part, tr_row(b, span->first + i)) < 0)
 			return -ENOMEM;
+	return 0;
+}
+
+int loki_streams(struct loki *l, const struct tr_batch *b, uint32_t first, uint32_t n,
+		 uint64_t *hash)
+{
+	struct loki_view *v = &l->measured;
+	if (loki_view_of(l, b, v) < 0)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t h = 0;
+		size_t k = 0;
+		row_labels(l, v, tr_row(b, first + i));
+		for (size_t j = 0; j < v->nlabels; j++) {
+			tr_str value = v->set[j].varies ? v->values[k++] : v->set[j].value;
+			if (value.n)
+				h = tr_hash_seed(value.p, value.n, h ^ v->labels[j].name->hash);
+		}
+		hash[i] = h;
+	}
+	v->batch = NULL;
 	return 0;
 }
 

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/hash.h"
 #include "loki.h"
 
 #define AT(field, ctype) TR_AT(struct loki_cfg, field, ctype)
@@ -203,23 +202,7 @@ static enum tr_http_meaning answer(void *self, const struct tr_http_reply *reply
 
 static int streams(void *self, const struct tr_batch *b, uint32_t first, uint32_t n, uint64_t *hash)
 {
-	struct loki *l = self;
-	struct loki_view *v = &l->measured;
-	if (loki_view_of(l, b, v) < 0)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++) {
-		uint64_t h = 0;
-		size_t k = 0;
-		loki_row_labels(l, v, tr_row(b, first + i));
-		for (size_t j = 0; j < v->nlabels; j++) {
-			tr_str value = v->set[j].varies ? v->values[k++] : v->set[j].value;
-			if (value.n)
-				h = tr_hash_seed(value.p, value.n, h ^ v->labels[j].name->hash);
-		}
-		hash[i] = h;
-	}
-	v->batch = NULL;
-	return 0;
+	return loki_streams(self, b, first, n, hash);
 }
 
 static void idle(void *self)
@@ -308,8 +291,6 @@ static int open_sink(const void *config, struct tr_host *h, void **self, struct 
 static void close_sink(void *self)
 {
 	struct loki *l = self;
-	if (!l)
-		return;
 	tr_http_close(&l->http);
 	loki_free(l);
 }

@@ -10,7 +10,7 @@
 #include "series.h"
 #include "server.h"
 
-#define OOM_NS (50 * TR_MS)
+#define OOM_NS    (50 * TR_MS)
 /* at the latest, what is old is taken out; it isn't shown before */
 #define EXPIRE_NS (10 * TR_SEC)
 
@@ -254,8 +254,6 @@ static void prometheus_tick(void *self)
 static void prometheus_close(void *self)
 {
 	struct prometheus *p = self;
-	if (!p)
-		return;
 	server_hide(&p->server, &p->page);
 	if (p->r)
 		tr_request_abandon(&p->r);

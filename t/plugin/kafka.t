@@ -150,17 +150,17 @@ def a_key_chooses_the_partition_as_in_java():
 def topics_from_a_template():
     mock, dir = MockKafka(), tempdir()
     Log(f"{dir}/in/a.log").raw(b"web 1 a\ndb 1 b\nweb 1 c\nnot/a/topic 1 d\nno-match\ndb 1 e\nmore 1 f\n"
-                               b"web 1 g\n")
+                               b"web 1 g\n.. 1 h\n")
     agent = agent_of(mock, dir, 'topic: "{{ app }}"\nencoding: raw\nmax_topics: 2', PARSE, "parse")
-    wait_done(agent, 8)
+    wait_done(agent, 9)
     tap.is_(mock.wait_records("web", 3) and sorted(mock.values("web")), [b"a", b"c", b"g"], "web")
     tap.is_(mock.wait_records("db", 2) and sorted(mock.values("db")), [b"b", b"e"], "db")
     m = agent.metrics()
     tap.is_([m.get("tailrace_component_discarded_events_total", component_id="out", reason=r)
-             for r in ("template", "rejected")], [2, 1], "discarded")
+             for r in ("template", "rejected")], [2, 2], "discarded")
     tap.is_(agent.stop(), 0, "exit code")
     tap.is_(sorted((x["reason"], x["detail"].split()[0]) for x in letters(agent)),
-            [("rejected", "no"), ("template", "more"), ("template", "the")], "dead letters")
+            [("rejected", "no"), ("rejected", "no"), ("template", "more"), ("template", "the")], "dead letters")
 
 
 @tap.test
@@ -441,31 +441,38 @@ def a_drain_delivers_what_it_has():
 def librdkafkas_statistics_are_metrics():
     mock, dir = MockKafka({"t": 1}), tempdir()
     log = Log(f"{dir}/in/a.log").lines(1000)
-    agent = agent_of(mock, dir, "topic: t\nlibrdkafka: {statistics.interval.ms: 50}")
+    agent = agent_of(mock, dir, "topic: t\nlibrdkafka: {statistics.interval.ms: 50, debug: broker}",
+                     top="log: {level: debug}")
     wait_done(agent, 1000)
     agent.wait_metric("tailrace_kafka_request_bytes_total", lambda v: v > 1000, component_id="out")
     agent.wait_metric("tailrace_kafka_broker_up", 1, component_id="out", broker=f"{mock.brokers}/1")
-    log.lines(1)
+    log.raw(b"\xff\n")
     wait_done(agent, 1001)
     m = agent.metrics()
     tap.ok(m.get("tailrace_kafka_responses_total", component_id="out") > 1, "responses")
+    tap.is_(m.get("tailrace_component_errors_total", component_id="out", kind="utf8"), 1, "not UTF-8")
+    tap.is_(json.loads(mock.wait_records("t", 1001)[-1].value)["message"], "\ufffd", "made so")
     sent = m.get("tailrace_component_sent_bytes_total", component_id="out")
     tap.ok(1000 < sent < 1000 * 250, f"bytes on the wire, not before compression: {sent}")
     mock.down()
     agent.wait_metric("tailrace_kafka_broker_up", 0, component_id="out")
     tap.is_(agent.stop(), 0, "exit code")
+    tap.ok(agent.stderr().count("librdkafka: STATE") > 3, "no line is held back from whoever asks for debugging")
 
 
 @tap.test
 def properties_are_librdkafkas_to_judge():
     for librdkafka, says in (
+            ("{plugin.library.paths: x}", "plugins of librdkafka aren't loaded"),
+            ("{what.is.this: x}", r'no property "what.is.this"$'),
+            ('{linger.ms: "5\\0"}', "linger.ms: a NUL can't be in it"),
+            ("{opaque: x}", "opaque can't be set here: it is for programs"),
             ("{linger.mss: 5}", r':9:\d+: .*no property "linger.mss": did you mean "linger.ms"'),
             ("{linger.ms: never}", 'Invalid value.*"queue.buffering.max.ms"'),
             ("{max.in.flight: 6}", "max.in.flight.*idempotence|max.in.flight.*<= 5"),
             ("{acks: 1}", "acks can't be set here: the option acks"),
             ("{message.timeout.ms: 5}", "message.timeout.ms can't be set here"),
             ("{dr_msg_cb: x}", "dr_msg_cb can't be set here: it is for programs"),
-            ("{plugin.library.paths: x}", "plugin.library.paths can't be set here"),
             ("{bootstrap.servers: x}", "the option brokers sets it")):
         path = f"{tempdir()}/c.yaml"
         with open(path, "w") as f:

@@ -4,6 +4,8 @@
 
 import http.client
 import math
+import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -212,6 +214,17 @@ def unix_socket():
     tap.is_(c.getresponse().read().splitlines()[-1], b"m 1", "shown")
     c.close()
     s.end()
+
+
+@tap.test
+def permissions_name_the_socket():
+    dir = tempdir()
+    with open(f"{dir}/c.yaml", "w", encoding="utf-8") as f:
+        f.write(f"data_dir: {dir}/data\nsources: {{in: {{type: stdin}}}}\n"
+                f"sinks: {{out: {{type: prometheus, inputs: in, listen: 'unix://{dir}/metrics'}}}}\n")
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    _, out, _ = command("check", "-c", f"{dir}/c.yaml", "--permissions", "--user", user)
+    tap.like(out, rf'(?m)^can +replace +{dir}/metrics \(sink "out"\)', "what it listens on")
 
 
 @tap.test
