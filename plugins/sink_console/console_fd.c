@@ -158,15 +158,10 @@ static void give_up_watching(struct console_fd *f)
 static void watch(void *arg)
 {
 	struct console_fd *f = arg;
-	if (!f->has_poll) {
-		if (uv_poll_init(tr_host_loop(f->host), &f->poll, f->fd) < 0) {
-			give_up_watching(f);
-			return;
-		}
-		f->poll.data = f;
-		f->has_poll = true;
-	}
-	if (uv_poll_start(&f->poll, UV_WRITABLE, on_writable) < 0)
+	if (!f->has_poll)
+		f->has_poll = uv_poll_init(tr_host_loop(f->host), &f->poll, f->fd) == 0;
+	f->poll.data = f;
+	if (!f->has_poll || uv_poll_start(&f->poll, UV_WRITABLE, on_writable) < 0)
 		give_up_watching(f);
 }
 

@@ -162,8 +162,12 @@ static void write_some(struct console *c)
 
 static void advance(struct console *c)
 {
-	if (!c->r || c->on_io || tr_mono_ns() < c->retry_ns)
+	if (!c->r || c->on_io)
 		return;
+	if (tr_mono_ns() < c->retry_ns) { /* woken for something else, instead of for this */
+		tr_host_wake_at(c->host, c->retry_ns);
+		return;
+	}
 	if (!c->encoded) {
 		if (encode(c) < 0) {
 			wait_ns(c, 50 * TR_MS);
@@ -199,8 +203,6 @@ static void console_tick(void *self)
 static void console_close(void *self)
 {
 	struct console *c = self;
-	if (!c)
-		return;
 	if (c->r)
 		tr_request_abandon(&c->r);
 	tr_sb_free(&c->text);

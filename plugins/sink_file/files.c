@@ -196,18 +196,21 @@ static int mend_lines(const struct files *f, struct file *o)
 	tail = malloc(n);
 	if (!tail)
 		return -ENOMEM;
-	ssize_t got = pread(o->fd, tail, n, o->size - (off_t)n);
-	const char *lf = got == (ssize_t)n ? memrchr(tail, '\n', n) : NULL;
+	if (pread(o->fd, tail, n, o->size - (off_t)n) != (ssize_t)n) {
+		free(tail);
+		return -EIO;
+	}
+	const char *lf = memrchr(tail, '\n', n);
 	size_t whole = lf ? (size_t)(lf - tail) + 1 : 0;
 	tr_str torn = { tail + whole, n - whole };
 	bool ours = (lf || n == (size_t)o->size) && f->cfg.line_start.n &&
 		    (torn.n < f->cfg.line_start.n ? tr_str_starts(f->cfg.line_start, torn)
 						  : tr_str_starts(torn, f->cfg.line_start));
-	int rc = got != (ssize_t)n ? -EIO : 0;
-	if (rc == 0 && ours) {
+	int rc;
+	if (ours) {
 		o->size -= (off_t)torn.n;
 		rc = ftruncate(o->fd, o->size) < 0 ? -errno : 0;
-	} else if (rc == 0) {
+	} else {
 		rc = write(o->fd, "\n", 1) == 1 ? 0 : -errno;
 		o->size++;
 	}

@@ -30,8 +30,6 @@ void item_free(struct item **itp)
 {
 	struct item *it = *itp;
 	*itp = NULL;
-	if (!it)
-		return;
 	item_forget_text(it);
 	free(it->chunks);
 	free(it->part);

@@ -3,6 +3,7 @@
  * nowhere. */
 #include "open.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -86,29 +87,32 @@ int open_to_append(int dir, const char *name, bool careful, mode_t mode, bool *c
 	return fd < 0 ? -errno : fd;
 }
 
-static int numbered(char *out, size_t n, const char *name, int i)
+/* A name that a file has, and a number: perhaps too long for a file's. */
+#define NUMBERED_MAX (NAME_MAX + 16)
+
+static void numbered(char out[NUMBERED_MAX], const char *name, int i)
 {
-	int len = i ? snprintf(out, n, "%s.%d", name, i) : snprintf(out, n, "%s", name);
-	return len < 0 || (size_t)len >= n ? -ENAMETOOLONG : 0;
+	int n = i ? snprintf(out, NUMBERED_MAX, "%s.%d", name, i)
+		  : snprintf(out, NUMBERED_MAX, "%s", name);
+	assert(n < NUMBERED_MAX);
+	(void)n;
 }
 
 int rotate_name(int dir, const char *name, int keep)
 {
-	char from[NAME_MAX + 16], to[NAME_MAX + 16];
+	char from[NUMBERED_MAX], to[NUMBERED_MAX];
 	int last = 1;
 	if (keep == 0)
 		return unlinkat(dir, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 	/* Up to the first number that is free, or the last that is kept. */
 	for (; last < keep; last++) {
-		if (numbered(to, sizeof(to), name, last) < 0)
-			return -ENAMETOOLONG;
+		numbered(to, name, last);
 		if (faccessat(dir, to, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 			break;
 	}
 	for (int i = last; i > 0; i--) {
-		if (numbered(from, sizeof(from), name, i - 1) < 0 ||
-		    numbered(to, sizeof(to), name, i) < 0)
-			return -ENAMETOOLONG;
+		numbered(from, name, i - 1);
+		numbered(to, name, i);
 		if (renameat(dir, from, dir, to) < 0 && errno != ENOENT)
 			return -errno;
 	}

