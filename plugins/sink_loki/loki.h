@@ -100,8 +100,7 @@ struct loki {
 int loki_view_of(struct loki *l, const struct tr_batch *b, struct loki_view *v);
 void loki_view_clear(struct loki_view *v);
 size_t loki_view_memory(const struct loki_view *v);
-/* The value as text, in scratch where it has to be made: after loki_view_of it has room for that.
- */
+/* The value as text, in scratch where it has to be made: after loki_view_of it has room for it. */
 tr_str loki_cell_text(const struct tr_cell *c, struct tr_sb *scratch);
 /* Labels that aren't used as such are the event's fields where the line is made of fields. 0 or
  * -ENOMEM. */

@@ -49,19 +49,24 @@ bool tr_log_enabled(enum tr_log_level level)
 
 static const char *const level_names[] = { "error", "warn", "info", "debug", "trace" };
 
+/* A JSON string, which is a value of logfmt, too: a path, of which messages speak, may be any bytes. */
 static void put_quoted(struct tr_sb *sb, tr_str s)
 {
+	const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
 	tr_sb_chr(sb, '"');
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-		if (c == '"' || c == '\\')
-			tr_sb_fmt(sb, "\\%c", c);
-		else if (c == '\n')
+	while (p < end) {
+		int n = tr_utf8_step(p, end);
+		if (n < 0)
+			tr_sb_lit(sb, "\xEF\xBF\xBD"); /* U+FFFD */
+		else if (*p == '"' || *p == '\\')
+			tr_sb_fmt(sb, "\\%c", *p);
+		else if (*p == '\n')
 			tr_sb_lit(sb, "\\n");
-		else if (c < 0x20 || c == 0x7f)
-			tr_sb_fmt(sb, "\\u%04x", c);
+		else if (*p < 0x20 || *p == 0x7f)
+			tr_sb_fmt(sb, "\\u%04x", *p);
 		else
-			tr_sb_chr(sb, (char)c);
+			tr_sb_put(sb, (const char *)p, (size_t)n);
+		p += n < 0 ? -n : n;
 	}
 	tr_sb_chr(sb, '"');
 }

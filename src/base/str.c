@@ -90,6 +90,38 @@ int tr_str_f64(tr_str s, double *out)
 	return 0;
 }
 
+int tr_utf8_step(const unsigned char *p, const unsigned char *end)
+{
+	unsigned char low = 0x80, high = 0xBF;
+	int n;
+	if (p[0] < 0x80)
+		return 1;
+	if (p[0] < 0xC2 || p[0] > 0xF4)
+		return -1;
+	if (p[0] < 0xE0) {
+		n = 2;
+	} else if (p[0] < 0xF0) {
+		n = 3;
+		if (p[0] == 0xE0)
+			low = 0xA0; /* overlong */
+		if (p[0] == 0xED)
+			high = 0x9F; /* surrogates */
+	} else {
+		n = 4;
+		if (p[0] == 0xF0)
+			low = 0x90;
+		if (p[0] == 0xF4)
+			high = 0x8F; /* above U+10FFFF */
+	}
+	for (int i = 1; i < n; i++) {
+		if (p + i == end || p[i] < low || p[i] > high)
+			return -i;
+		low = 0x80;
+		high = 0xBF;
+	}
+	return n;
+}
+
 size_t tr_utf8_cut(tr_str s, size_t max)
 {
 	if (s.n <= max)

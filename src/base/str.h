@@ -62,6 +62,9 @@ int tr_str_f64(tr_str s, double *out);
 /* The longest prefix of s of at most max bytes that doesn't end inside a UTF-8 sequence. Bytes that
  * aren't UTF-8 are cut anywhere. */
 size_t tr_utf8_cut(tr_str s, size_t max);
+/* The sequence at p < end by Unicode's table 3-7: its length, or minus the length of the part that
+ * can't begin one and stands for one U+FFFD. */
+int tr_utf8_step(const unsigned char *p, const unsigned char *end);
 
 struct tr_sb {
 	char *p;

@@ -5,10 +5,6 @@
 
 #include "base/str.h"
 
-/* The sequence at p < end by Unicode's table 3-7: its length, or minus the length of the part that
- * can't begin one and stands for one U+FFFD. */
-int tr_utf8_step(const unsigned char *p, const unsigned char *end);
-
 /* Bit 7 of the first byte that is a control character, `"`, `\` or not ASCII; bytes after it may be
  * marked wrongly. word: eight bytes, the first in the lowest bits. */
 static inline uint64_t tr_json_special(uint64_t word)

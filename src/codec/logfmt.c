@@ -2,7 +2,7 @@
 /* logfmt keys and values. */
 #include "codec/logfmt.h"
 
-#include "codec/json.h"
+#include "base/str.h"
 #include "plugin/encode.h"
 
 static bool is_bare(unsigned char c)

@@ -3,7 +3,7 @@
  * like Go's string literals (The Go Programming Language Specification, "String literals"). */
 #include "codec/logproto.h"
 
-#include "codec/json.h"
+#include "base/str.h"
 
 static void escape(struct tr_sb *out, const unsigned char *p, size_t len)
 {

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "codec/json.h"
+#include "base/str.h"
 
 static bool name_char(unsigned char c, bool colon)
 {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "../unit/view.h"
-#include "codec/json.h"
+#include "base/str.h"
 #include "plugin/encode.h"
 #include "fuzz.h"
 

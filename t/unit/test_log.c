@@ -112,7 +112,7 @@ static void objects_share_a_number_of_gates(void **state)
 
 static void say_three(void)
 {
-	tr_log(TR_LOG_ERROR, "c", "a \"b\" \\ \n\001.");
+	tr_log(TR_LOG_ERROR, "c", "a \"b\" \\ \n\001é\xE9.");
 	tr_log(TR_LOG_DEBUG, NULL, "chatter");
 	tr_log(TR_LOG_TRACE, NULL, "more chatter");
 }
@@ -139,14 +139,14 @@ static void say(enum tr_log_format format, const char *expected)
 static void each_format_has_its_lines(void **state)
 {
 	(void)state;
-	say(TR_LOG_LOGFMT, "ts= level=error component=c msg=\"a \\\"b\\\" \\\\ \\n\\u0001.\"\n"
+	say(TR_LOG_LOGFMT, "ts= level=error component=c msg=\"a \\\"b\\\" \\\\ \\n\\u0001é\xEF\xBF\xBD.\"\n"
 			   "ts= level=debug msg=\"chatter\"\n");
 	say(TR_LOG_JSON, "{\"ts\":\"\",\"level\":\"error\",\"component\":\"c\","
-			 "\"msg\":\"a \\\"b\\\" \\\\ \\n\\u0001.\"}\n"
+			 "\"msg\":\"a \\\"b\\\" \\\\ \\n\\u0001é\xEF\xBF\xBD.\"}\n"
 			 "{\"ts\":\"\",\"level\":\"debug\",\"msg\":\"chatter\"}\n");
 	/* for people and for the journal a message stays one line */
-	say(TR_LOG_TEXT, " error c: a \"b\" \\   .\n debug chatter\n");
-	say(TR_LOG_JOURNAL, "<3>c: a \"b\" \\   .\n<7>chatter\n");
+	say(TR_LOG_TEXT, " error c: a \"b\" \\   é\xE9.\n debug chatter\n");
+	say(TR_LOG_JOURNAL, "<3>c: a \"b\" \\   é\xE9.\n<7>chatter\n");
 }
 
 /* auto: as whoever reads standard error needs it. */
