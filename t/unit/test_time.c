@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -273,14 +272,9 @@ static void zones_agree_with_libc(void **state)
 {
 	(void)state;
 	struct tr_err e = { 0 };
-	size_t seen = 0;
 	for (size_t i = 0; i < sizeof(zones) / sizeof(*zones); i++) {
 		struct tr_zone *z = NULL;
-		int rc = tr_zone_open(tr_str_c(zones[i]), &z, &e);
-		if (rc == -ENOENT)
-			continue; /* no database on this machine */
-		assert_int_equal(rc, 0);
-		seen++;
+		assert_int_equal(tr_zone_open(tr_str_c(zones[i]), &z, &e), 0);
 		setenv("TZ", zones[i], 1);
 		tzset();
 		for (int64_t t = INT64_C(-2208988800); t < INT64_C(4102444800); t += 40009) {
@@ -301,8 +295,6 @@ static void zones_agree_with_libc(void **state)
 		tzset();
 		tr_zone_free(&z);
 	}
-	if (!seen)
-		skip();
 }
 
 static void bad_zones_are_refused(void **state)
@@ -355,8 +347,6 @@ static void local_zone_is_of_the_database(void **state)
 					     "/usr/share/zoneinfo/Europe/Berlin" };
 	struct tr_zone *z = NULL;
 	struct tr_err e = { 0 };
-	if (access(names[2], R_OK) < 0)
-		skip(); /* no database on this machine */
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		int32_t offset = 0;
 		setenv("TZ", names[i], 1);
