@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tend.h"
 #include "turn.h"
 
 enum {
@@ -361,7 +362,7 @@ void verdict_apply(struct source *s, struct verdict *v)
 	}
 	if (changed || v->unstable)
 		family_due_at(s, f, now + AGAIN_MS * TR_MS);
-	if (f->nheld || v->failed || (v->unreadable && !tr_host_once(s->host)))
+	if (f->nheld || v->failed || (v->unreadable && tend_tries_again(s)))
 		family_due_at(s, f, now + LATER_MS * TR_MS);
 	family_judged(s, f);
 }

@@ -11,6 +11,7 @@
 #include "apply.h"
 #include "base/hash.h"
 #include "names.h"
+#include "tend.h"
 #include "turn.h"
 #include "walk.h"
 
@@ -251,7 +252,8 @@ static void walk_done(void *arg)
 	every = now + (every < BACKSTOP_NS ? every : BACKSTOP_NS);
 	if (s->walk_at_ns > every) /* else it was wanted sooner meanwhile */
 		s->walk_at_ns = every;
-	s->walk_again = s->walk_again || w->failed;
+	s->walk_again = s->walk_again || w->failed ||
+			(w->unreadable && tr_host_once(s->host) && tend_tries_again(s));
 	walk_clear(w);
 	free(job);
 	source_step(s);

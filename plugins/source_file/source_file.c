@@ -212,6 +212,7 @@ static bool visit(struct source *s, struct tr_writer *w, size_t *done)
 	enum visit r = gen_visit(s, g, w, &bytes, &error);
 	*done += bytes;
 	if (bytes) {
+		s->in_vain_ns = 0;
 		g->used_ns = tr_mono_ns();
 		g->drained = false;
 		/* reading doesn't need it; lsof(8) and /proc/PID/fdinfo show it */
@@ -275,7 +276,7 @@ static enum tr_run file_run(void *self, struct tr_writer *w)
 	source_step(s);
 	if (s->queue_first[QUEUE_READY])
 		return TR_AGAIN;
-	if (tr_host_once(s->host) && is_at_rest(s))
+	if (tr_host_once(s->host) && is_at_rest(s) && !tend_waits(s))
 		return tend_once(s) ? TR_EOF : TR_AGAIN;
 	return TR_IDLE;
 }

@@ -208,6 +208,7 @@ struct source {
 	bool walk_again, walked;                 /* a walk is wanted; one has ended */
 	bool first_start;                        /* there was no state */
 	bool stopped;
+	int64_t in_vain_ns; /* monotonic: since when what was tried failed, and nothing was read; or 0 */
 	/* Logs are taken up in batches: what isn't saved doesn't outlive a kill, and would be a
 	 * first start's again, so nothing is read of a batch before it is in the saved state. */
 	uint64_t batch;       /* the one being gathered, from 1 on */

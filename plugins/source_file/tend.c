@@ -8,7 +8,8 @@
 
 #include "turn.h"
 
-#define EXPIRE_NS (24 * 3600 * TR_SEC)
+#define EXPIRE_NS   (24 * 3600 * TR_SEC)
+#define PATIENCE_NS (3 * TR_SEC)
 /* However many files come and go in a day, no more of them are remembered. */
 enum { GONE_MAX = 10000, PER_FILE_MAX = 1000 };
 
@@ -337,4 +338,20 @@ bool tend_once(struct source *s)
 		all = false;
 	}
 	return all;
+}
+
+bool tend_tries_again(struct source *s)
+{
+	int64_t now = tr_mono_ns();
+	if (!s->in_vain_ns)
+		s->in_vain_ns = now;
+	return !tr_host_once(s->host) || now - s->in_vain_ns < PATIENCE_NS;
+}
+
+bool tend_waits(struct source *s)
+{
+	for (size_t i = 0; i < s->ngens; i++)
+		if (s->gens[i]->retry_ns)
+			return tend_tries_again(s);
+	return false;
 }

@@ -409,6 +409,29 @@ def once_reads_what_there_is_and_ends():
 
 
 @test
+def once_tries_again_what_failed():
+    """A directory, a look at a file, opening it and reading it; what fails for good is said, and left."""
+    for rules in ("opendir@*/logs:1-2:EMFILE", "open@*/b.log:1:EMFILE", "open@*/b.log:1:EACCES",
+                  "pread@*/b.log:1-2:EIO", "open@*/b.log.1:1-2:EMFILE"):
+        s = Scene()
+        s.opts["include"] = [s.path("*.log*")]
+        s.append("a.log", "1\n")
+        s.append("b.log", "2\n")
+        s.append("b.log.1", "0\n")
+        s.start(args=["--once"], wait=False, fault=rules)
+        tap.is_(s.agent.wait(), 0, f"{rules}: exit code")
+        tap.ok(s.agent.fired(), f"{rules}: fired")
+        tap.is_(sorted(s.text()), ["0", "1", "2"], f"{rules}: all")
+    s = Scene()
+    s.append("a.log", "1\n")
+    s.append("b.log", "2\n")
+    s.start(args=["--once"], wait=False, fault="open@*/b.log:*:EACCES")
+    tap.is_(s.agent.wait(), 0, "exit code")
+    tap.is_(s.text(), ["1"], "all but one")
+    tap.like(s.agent.stderr(), "cannot read .*b.log: Permission denied", "it says so")
+
+
+@test
 def idle_files_are_closed_and_opened_again():
     s = Scene(close_inactive="500ms")
     log = s.log("a.log")
