@@ -324,6 +324,16 @@ static inline void may_fail(void)
 	fail_calls(way.what, way.n, way.last, way.err);
 }
 
+/* Also says where the last call failed. */
+#define fail_call(fmt, ...)                                                                        \
+	do {                                                                                       \
+		Dl_info in_ = { 0 };                                                               \
+		dladdr(failing.caller, &in_);                                                      \
+		fail_msg(fmt "; call %u to %u of kind %d fails, the last at %s+%#tx", __VA_ARGS__, \
+			 way.n, way.last, way.what, in_.dli_fname,                                 \
+			 (const char *)failing.caller - (const char *)in_.dli_fbase);              \
+	} while (0)
+
 static inline void in_way(enum failing what, int err, bool for_good, bool (*try)(void))
 {
 	if (what == ALLOCATIONS && !can_fail_allocations())

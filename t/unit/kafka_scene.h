@@ -375,15 +375,6 @@ static inline void close_agent(void)
 	close_with(0);
 }
 
-#define fail_call(fmt, ...)                                                                        \
-	do {                                                                                       \
-		Dl_info in_ = { 0 };                                                               \
-		dladdr(failing.caller, &in_);                                                      \
-		fail_msg(fmt "; call %u to %u of kind %d fails, the last at %s+%#tx", __VA_ARGS__, \
-			 way.n, way.last, way.what, in_.dli_fname,                                 \
-			 (const char *)failing.caller - (const char *)in_.dli_fbase);              \
-	} while (0)
-
 /* Until it holds, and nobody is at work. */
 #define turn_until(condition, unanswered)                                            \
 	do {                                                                         \

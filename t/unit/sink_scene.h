@@ -141,15 +141,6 @@ static void drink(void)
 
 /* ---- what became of them */
 
-#define fail_call(fmt, ...)                                                                        \
-	do {                                                                                       \
-		Dl_info in_ = { 0 };                                                               \
-		dladdr(failing.caller, &in_);                                                      \
-		fail_msg(fmt "; call %u to %u of kind %d fails, the last at %s+%#tx", __VA_ARGS__, \
-			 way.n, way.last, way.what, in_.dli_fname,                                 \
-			 (const char *)failing.caller - (const char *)in_.dli_fbase);              \
-	} while (0)
-
 static struct tr_host *out(void)
 {
 	return g.now.hosts[g.now.nhosts - 1];

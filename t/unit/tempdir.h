@@ -39,4 +39,11 @@ static inline int dir_remove(void)
 	return system(cmd);
 }
 
+/* For a group of tests that leaves nothing else. */
+static inline int dir_teardown(void **state)
+{
+	(void)state;
+	return dir_remove();
+}
+
 #endif

@@ -32,12 +32,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	return dir_remove();
-}
-
 static void save(const char *text)
 {
 	struct tr_checkpoint c = file_v(1);
@@ -153,11 +147,11 @@ static void test_newer_is_refused_untouched(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_none_and_good, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_every_flipped_byte_is_seen, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_damaged_falls_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_directory_and_missing, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_newer_is_refused_untouched, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_none_and_good, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_every_flipped_byte_is_seen, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_falls_back, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_directory_and_missing, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_newer_is_refused_untouched, setup, dir_teardown),
 	};
 	tr_log_setup(TR_LOG_ERROR, TR_LOG_LOGFMT);
 	cmocka_set_message_output(CM_OUTPUT_TAP);

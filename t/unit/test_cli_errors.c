@@ -66,12 +66,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	return dir_remove();
-}
-
 /* ---- one command */
 
 static const char *const *command;
@@ -306,13 +300,13 @@ static void secrets_are_in_no_core_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(each_does_it_or_says_why, setup, teardown),
-		cmocka_unit_test_setup_teardown(names_what_it_does_not_know, setup, teardown),
-		cmocka_unit_test_setup_teardown(replays_only_its_own, setup, teardown),
-		cmocka_unit_test_setup_teardown(half_a_ledger_is_damage, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_cannot_be_said_is_no_success, setup, teardown),
-		cmocka_unit_test_setup_teardown(each_refusal_has_its_advice, setup, teardown),
-		cmocka_unit_test_setup_teardown(secrets_are_in_no_core_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(each_does_it_or_says_why, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(names_what_it_does_not_know, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(replays_only_its_own, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(half_a_ledger_is_damage, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(what_cannot_be_said_is_no_success, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(each_refusal_has_its_advice, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(secrets_are_in_no_core_file, setup, dir_teardown),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

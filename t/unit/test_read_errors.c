@@ -19,14 +19,6 @@ static void turn(void)
 	pass_time(is_busy());
 }
 
-static void fail_call(const char *what)
-{
-	Dl_info in = { 0 };
-	dladdr(failing.caller, &in);
-	fail_msg("%s; allocation %u fails, at %s+%#tx", what, way.n, in.dli_fname,
-		 (const char *)failing.caller - (const char *)in.dli_fbase);
-}
-
 /* ---- */
 
 static void path_of(char path[256], unsigned file)
@@ -97,7 +89,8 @@ static void check_line(const char *text, unsigned file, unsigned i)
 	snprintf(mark, sizeof mark, "\"message\":\"<%u-%u>", file, i);
 	const char *p = strstr(text, mark);
 	if (!p || strstr(p + 1, mark))
-		fail_call(p ? "a line is there more than once" : "a line isn't there");
+		fail_call("line %u of file %u is there %s", i, file,
+			  p ? "more than once" : "never");
 	const char *end = strchr(p, '\n');
 	bool is_cut = memmem(p, (size_t)(end - p), "\"truncated\":true", 16);
 	bool has_offset = memmem(p, (size_t)(end - p), "\"at\":", 5);
@@ -151,7 +144,7 @@ static bool try_to_read(void)
 			draining = true;
 		}
 		if (time(NULL) > began + 20)
-			fail_call("it doesn't end");
+			fail_call("sent %lu", out()->counters->sent);
 	}
 	bool failed = fail_nothing();
 	assert_int_equal(tr_graph_close(&g), 0);

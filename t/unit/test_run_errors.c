@@ -34,12 +34,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	return dir_remove();
-}
-
 /* ---- what is logged drives it on */
 
 static struct {
@@ -322,12 +316,12 @@ static void test_watching_what_is_not_there(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_what_it_cannot_start_without, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_wrong_configuration, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_api_in_vain, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_never_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_limit_of_files, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_watching_what_is_not_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_it_cannot_start_without, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_wrong_configuration, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_api_in_vain, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_never_back, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_limit_of_files, setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_watching_what_is_not_there, setup, dir_teardown),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

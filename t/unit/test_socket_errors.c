@@ -554,12 +554,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	return dir_remove();
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -579,5 +573,5 @@ int main(void)
 		cmocka_unit_test(test_options),
 	};
 	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, dir_teardown);
 }
